@@ -1,0 +1,3 @@
+"""tapefix repairs TensorFlow and Keras code whose gradients do not flow, and proves the repair by measuring."""
+
+__version__ = "0.1.0"

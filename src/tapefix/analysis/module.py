@@ -1,0 +1,268 @@
+"""One parsed file with what every rule asks of it: places, names, definitions, flow, tapes, losses."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.names import canonical, imported_names, tensor_op
+from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
+from tapefix.findings import Span
+
+if TYPE_CHECKING:
+    from tapefix.analysis.flow import Flow
+    from tapefix.analysis.objects import Objects
+    from tapefix.analysis.tapes import Tapes
+    from tapefix.analysis.training import Training
+    from tapefix.proof.run import Run
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, ast.Module, ast.ClassDef, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+
+class Module:
+    """The analysis of one file. `measured` is the run of the code as it stands, None where nothing was run.
+
+    `keras` is the major version of the interpreter's Keras, 3 where it is not known.
+    """
+
+    def __init__(self, text: str, tree: ast.Module | None = None, measured: Run | None = None, keras: int = 3) -> None:
+        self.text = text
+        self.tree = tree if tree is not None else ast.parse(text)
+        self.measured = measured
+        self.keras = keras
+        self.lines = text.splitlines() if "\f" not in text else text.replace("\f", " ").splitlines()
+        self._ascii = text.isascii()
+        self._parents: dict[ast.AST, ast.AST] = {}
+        self.nodes: list[ast.AST] = []
+        self._by_type: dict[type[ast.AST], list[ast.AST]] = {}
+        stack: list[ast.AST] = [self.tree]
+        while stack:
+            node = stack.pop()
+            self.nodes.append(node)
+            self._by_type.setdefault(type(node), []).append(node)
+            children = list(ast.iter_child_nodes(node))
+            for child in children:
+                self._parents[child] = node
+            stack.extend(reversed(children))
+
+    # -------------------------------------------------------------- places
+
+    def parent(self, node: ast.AST) -> ast.AST | None:
+        return self._parents.get(node)
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """The parents of `node` from the inside out."""
+        above = self._parents.get(node)
+        while above is not None:
+            yield above
+            above = self._parents.get(above)
+
+    def all(self, *types: type[ast.AST]) -> Iterator[ast.AST]:
+        """Every node of these types, in source order within one type."""
+        for kind in types:
+            yield from self._by_type.get(kind, ())
+
+    @property
+    def calls(self) -> list[ast.Call]:
+        return self._by_type.get(ast.Call, [])  # type: ignore[return-value]
+
+    def inside(self, node: ast.AST, outer: ast.AST) -> bool:
+        return node is outer or any(above is outer for above in self.ancestors(node))
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        """The statement that holds `node` (or is it)."""
+        while not isinstance(node, ast.stmt):
+            node = self._parents[node]
+        return node
+
+    def function(self, node: ast.AST) -> Function | None:
+        """The innermost function or lambda around `node`, not `node` itself."""
+        for above in self.ancestors(node):
+            if isinstance(above, FUNCTIONS):
+                return above
+        return None
+
+    def class_of(self, node: ast.AST) -> ast.ClassDef | None:
+        """The class in whose body `node` lies (also inside its methods)."""
+        for above in self.ancestors(node):
+            if isinstance(above, ast.ClassDef):
+                return above
+        return None
+
+    def method_class(self, function: ast.AST) -> ast.ClassDef | None:
+        """The class of which `function` is directly a method."""
+        above = self._parents.get(function)
+        return above if isinstance(above, ast.ClassDef) else None
+
+    def block(self, statement: ast.stmt) -> list[ast.stmt]:
+        """The list of statements in which `statement` stands."""
+        above = self._parents[statement]
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(above, name, None)
+            if isinstance(body, list) and statement in body:
+                return body
+        return [statement]
+
+    def scope(self, node: ast.AST) -> Scope:
+        """The scope whose names `node` sees."""
+        for above in self.ancestors(node):
+            if isinstance(above, SCOPES):
+                return self.reaching.scope_of[above]
+        return self.reaching.module
+
+    def span(self, node: ast.AST) -> Span:
+        """Where `node` stands, in characters (ast itself counts UTF-8 bytes)."""
+        start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+        line, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
+        if not self._ascii:
+            start = self._characters(line, start)
+            end = self._characters(last, end)
+        return Span(line, start, last, end)
+
+    def _characters(self, line: int, column: int) -> int:
+        text = self._source_lines[line - 1]
+        return column if text.isascii() else len(text.encode()[:column].decode(errors="ignore"))
+
+    @cached_property
+    def _source_lines(self) -> list[str]:
+        # Python's own idea of lines: form feeds and U+2028 do not end one.
+        return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+    def source(self, node: ast.AST) -> str:
+        """The text of `node` as it stands in the file."""
+        line, column, last, end = self.span(node)
+        lines = self._source_lines[line - 1 : last]
+        if len(lines) == 1:
+            return lines[0][column:end]
+        return "\n".join([lines[0][column:], *lines[1:-1], lines[-1][:end]])
+
+    def line_text(self, line: int) -> str:
+        return self._source_lines[line - 1] if 0 < line <= len(self._source_lines) else ""
+
+    # -------------------------------------------------------------- names
+
+    @cached_property
+    def reaching(self) -> Reaching:
+        return Reaching(self.tree)
+
+    def definitions(self, name: ast.Name) -> tuple[Def, ...]:
+        """The definitions that a name read at this place may have its value from; () for builtins."""
+        return self.reaching.definitions.get(name, ())
+
+    def name(self, node: ast.AST) -> str | None:
+        """The canonical dotted name of an imported thing (`tf.math.log`), None for local values.
+
+        Follows plain aliases: `Dense = tf.keras.layers.Dense`. Builtins come back as they are (`float`).
+        """
+        attributes = []
+        while isinstance(node, ast.Attribute):
+            attributes.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return None
+        root = self._root_name(node)
+        if root is None:
+            return None
+        return canonical(".".join([root, *reversed(attributes)]))
+
+    def _root_name(self, node: ast.Name) -> str | None:
+        definitions = self.definitions(node)
+        if not definitions:
+            return node.id if isinstance(node.ctx, ast.Load) else None
+        found = None
+        for definition in definitions:
+            if definition.kind == "import":
+                names = imported_names(definition.node)  # type: ignore[arg-type]
+                found = names.get(definition.name)
+            elif definition.kind == "assign" and not definition.path and isinstance(definition.value, (ast.Attribute, ast.Name)):
+                if any(inner is node for inner in ast.walk(definition.value)):
+                    return None
+                found = self.name(definition.value)
+            else:
+                return None
+            if found is None:
+                return None
+        if found is not None and "." not in found and len(definitions) and definitions[-1].kind == "assign":
+            # An alias of a local value that happens to resolve to a bare builtin name.
+            return found if found in ("tf", "np", "keras") else None
+        return found
+
+    def call_name(self, node: ast.AST) -> str | None:
+        """The canonical name of what is called, None where `node` is no call of an imported thing."""
+        return self.name(node.func) if isinstance(node, ast.Call) else None
+
+    def op(self, node: ast.AST) -> str | None:
+        """The TensorFlow or Keras operation that a call runs (`log` for tf.math.log and K.log), else None."""
+        return tensor_op(self.call_name(node))
+
+    def numpy_op(self, node: ast.AST) -> str | None:
+        """The NumPy function that a call runs (`linalg.norm`), else None."""
+        name = self.call_name(node)
+        return name[3:] if name is not None and name.startswith("np.") else None
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Canonical name to local spelling, of the module's top-level imports (first one wins)."""
+        found: dict[str, str] = {}
+        for statement in self.tree.body:
+            if isinstance(statement, (ast.Import, ast.ImportFrom)):
+                for local, name in imported_names(statement).items():
+                    # `import tensorflow.keras` binds `tensorflow`, which is canonical `tf`.
+                    found.setdefault(name, local)
+        return found
+
+    def spell(self, name: str) -> str | None:
+        """How this file writes the canonical `name` (`tf.math.log`), None where it needs an import first."""
+        if name in self.aliases and "." not in name:
+            return self.aliases[name]
+        root, _, rest = name.partition(".")
+        if root in self.aliases:
+            return f"{self.aliases[root]}.{rest}"
+        if root == "keras" and "tf" in self.aliases:
+            return f"{self.aliases['tf']}.{name}"
+        while "." in name:
+            name, _, last = name.rpartition(".")
+            if name in self.aliases:
+                return ".".join([self.aliases[name], last, *([rest] if False else [])])
+        return None
+
+    @cached_property
+    def tf(self) -> str:
+        """The file's alias of TensorFlow, `tf` where it has none (then `needs_tf_import` is true)."""
+        return self.aliases.get("tf", "tf")
+
+    @property
+    def needs_tf_import(self) -> bool:
+        return "tf" not in self.aliases
+
+    # -------------------------------------------------------------- deeper models, built when first asked for
+
+    @cached_property
+    def objects(self) -> Objects:
+        from tapefix.analysis.objects import Objects
+
+        return Objects(self)
+
+    @cached_property
+    def flow(self) -> Flow:
+        from tapefix.analysis.flow import Flow
+
+        return Flow(self)
+
+    @cached_property
+    def tapes(self) -> Tapes:
+        from tapefix.analysis.tapes import Tapes
+
+        return Tapes(self)
+
+    @cached_property
+    def training(self) -> Training:
+        from tapefix.analysis.training import Training
+
+        return Training(self)
+
+    def scope_nodes(self) -> list[ScopeNode]:
+        return list(self.reaching.scope_of)  # type: ignore[arg-type]

@@ -1,0 +1,452 @@
+"""What a value is: the places it comes from, the functions a call may run, layers, models, variables."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def, Function
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_DEPTH = 12
+
+# Base classes, by what an instance of them is.
+_BASES = {
+    "keras.Model": "model",
+    "keras.models.Model": "model",
+    "keras.Sequential": "model",
+    "keras.models.Sequential": "model",
+    "keras.layers.Layer": "layer",
+    "keras.Layer": "layer",
+    "keras.layers.Wrapper": "layer",
+    "keras.engine.topology.Layer": "layer",
+    "keras.engine.base_layer.Layer": "layer",
+    "keras.losses.Loss": "loss",
+    "keras.Loss": "loss",
+    "keras.metrics.Metric": "metric",
+    "keras.Metric": "metric",
+    "keras.optimizers.Optimizer": "optimizer",
+    "tf.Module": "module",
+    "keras.callbacks.Callback": "callback",
+}
+_VARIABLE_CALLS = {"tf.Variable", "keras.Variable", "keras.backend.variable", "tf.compat.v1.get_variable"}
+_MODEL_FUNCTIONS = {"keras.models.load_model", "keras.models.clone_model", "keras.models.model_from_json", "keras.saving.load_model"}
+_MODEL_LIKE_PARTS = ("trainable_variables", "trainable_weights")
+
+
+class Objects:
+    """Answers for one module; every method is memoised where that matters."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self._kinds: dict[ast.AST, str | None] = {}
+        self._callees: dict[ast.Call, tuple[Function, ...]] = {}
+        self._busy: set[int] = set()
+        self._sites: dict[Function, list[ast.Call]] | None = None
+
+    # -------------------------------------------------------------- tables of the module
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        return list(self.module.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))  # type: ignore[arg-type]
+
+    @cached_property
+    def classes(self) -> dict[str, ast.ClassDef]:
+        return {node.name: node for node in self.module.all(ast.ClassDef)}  # type: ignore[misc,attr-defined]
+
+    @cached_property
+    def returns(self) -> dict[Function, list[ast.expr]]:
+        """The expressions that each function returns or yields."""
+        found: dict[Function, list[ast.expr]] = {f: [] for f in self.functions}
+        for function in self.functions:
+            if isinstance(function, ast.Lambda):
+                found[function].append(function.body)
+        for node in self.module.all(ast.Return, ast.Yield):
+            owner = self.module.function(node)
+            value = node.value  # type: ignore[attr-defined]
+            if owner is not None and value is not None:
+                found[owner].append(value)
+        return found
+
+    @cached_property
+    def attribute_writes(self) -> dict[tuple[ast.ClassDef, str], list[tuple[ast.expr, tuple[int, ...]]]]:
+        """What is assigned to `self.name` anywhere in a class: expression and position unpacked from it."""
+        found: dict[tuple[ast.ClassDef, str], list[tuple[ast.expr, tuple[int, ...]]]] = {}
+
+        def note(target: ast.AST, value: ast.expr, path: tuple[int, ...]) -> None:
+            if isinstance(target, (ast.Tuple, ast.List)):
+                for i, item in enumerate(target.elts):
+                    note(item, value, (*path, i))
+            elif isinstance(target, ast.Attribute) and self.is_self(target.value):
+                owner = self.module.class_of(target)
+                if owner is not None:
+                    found.setdefault((owner, target.attr), []).append((value, path))
+
+        for node in self.module.all(ast.Assign, ast.AugAssign, ast.AnnAssign):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    note(target, node.value, ())
+            elif isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value is not None:
+                note(node.target, node.value, ())
+        for call in self.module.calls:
+            # self.body.append(layer)
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("append", "extend", "assign", "assign_add") and call.args:
+                target = call.func.value
+                if isinstance(target, ast.Attribute) and self.is_self(target.value):
+                    owner = self.module.class_of(target)
+                    if owner is not None:
+                        found.setdefault((owner, target.attr), []).append((ast_list(call.args[0]), ()))
+        return found
+
+    def is_self(self, node: ast.AST) -> bool:
+        """Is this the first parameter of the method around it (or of the method around a nested function)?"""
+        if not isinstance(node, ast.Name):
+            return False
+        for function in self.module.ancestors(node):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and self.module.method_class(function) is not None:
+                positional = [*function.args.posonlyargs, *function.args.args]
+                return bool(positional) and positional[0].arg == node.id and not self.is_static(function)
+        return False
+
+    @staticmethod
+    def is_static(function: Function) -> bool:
+        return not isinstance(function, ast.Lambda) and any(
+            isinstance(d, ast.Name) and d.id == "staticmethod" for d in function.decorator_list
+        )
+
+    # -------------------------------------------------------------- classes
+
+    def bases(self, node: ast.ClassDef) -> Iterator[ast.ClassDef]:
+        """The class and its base classes of this module, nearest first."""
+        seen: list[ast.ClassDef] = []
+        queue = [node]
+        while queue:
+            current = queue.pop(0)
+            if current in seen:
+                continue
+            seen.append(current)
+            yield current
+            for base in current.bases:
+                if isinstance(base, ast.Name) and base.id in self.classes:
+                    queue.append(self.classes[base.id])
+
+    def class_kind(self, node: ast.ClassDef) -> str | None:
+        """`model`, `layer`, `loss`, `metric`, `module`, `optimizer`, `callback` for a subclass of Keras' or TensorFlow's."""
+        for current in self.bases(node):
+            for base in current.bases:
+                name = self.module.name(base)
+                if name in _BASES:
+                    return _BASES[name]
+                if name is not None and name.startswith("keras.layers."):
+                    return "layer"
+                if name is not None and name.startswith("keras.losses."):
+                    return "loss"
+        return None
+
+    def method(self, node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
+        for current in self.bases(node):
+            for statement in current.body:
+                if isinstance(statement, ast.FunctionDef) and statement.name == name:
+                    return statement
+        return None
+
+    def forward_method(self, node: ast.ClassDef) -> ast.FunctionDef | None:
+        """The method that runs when an instance is called."""
+        kind = self.class_kind(node)
+        order = ("call", "__call__") if kind in ("model", "layer", "loss") else ("__call__",)
+        return next((m for m in (self.method(node, name) for name in order) if m is not None), None)
+
+    # -------------------------------------------------------------- where values come from
+
+    def origins(self, node: ast.AST, depth: int = _DEPTH) -> list[ast.AST]:
+        """The expressions (calls, lambdas, literals) or definitions (functions, classes) that `node` may stand for.
+
+        Follows names, attributes of self, parameters to the call sites, and what functions of the module return.
+        """
+        if depth <= 0 or id(node) in self._busy:
+            return []
+        self._busy.add(id(node))
+        try:
+            return self._origins(node, depth - 1)
+        finally:
+            self._busy.discard(id(node))
+
+    def _origins(self, node: ast.AST, depth: int) -> list[ast.AST]:
+        if isinstance(node, ast.Name):
+            found = []
+            for definition in self.module.definitions(node):
+                found += self.definition_origins(definition, depth)
+            return found
+        if isinstance(node, ast.Attribute):
+            writes = self.attribute_values(node)
+            found = []
+            for value, path in writes:
+                found += self.elements(value, path, depth)
+            return found or [node]
+        if isinstance(node, ast.Subscript):
+            return self.members(node.value, depth) or [node]
+        if isinstance(node, ast.IfExp):
+            return self.origins(node.body, depth) + self.origins(node.orelse, depth)
+        if isinstance(node, ast.NamedExpr):
+            return self.origins(node.value, depth)
+        if isinstance(node, ast.Call):
+            callees = self.callees(node)
+            if callees and not self.instance_class(node):
+                found = []
+                for callee in callees:
+                    for value in self.returns.get(callee, []):
+                        found += self.origins(value, depth)
+                return found or [node]
+        return [node]
+
+    def definition_origins(self, definition: Def, depth: int = _DEPTH) -> list[ast.AST]:
+        if definition.kind in ("function", "class", "import"):
+            return [definition.node]
+        if definition.kind == "parameter":
+            found = []
+            for argument in self.arguments_of(definition):
+                found += self.origins(argument, depth)
+            return found
+        if definition.kind == "loop" and definition.value is not None:
+            return self.members(definition.value, depth, definition.path)
+        if definition.kind == "mutate":
+            found = []
+            for previous in definition.previous:
+                found += self.definition_origins(previous, depth - 1) if depth > 0 else []
+            return found
+        if definition.value is not None and definition.kind in ("assign", "with"):
+            return self.elements(definition.value, definition.path, depth)
+        return []
+
+    def elements(self, value: ast.expr, path: tuple[int, ...], depth: int = _DEPTH) -> list[ast.AST]:
+        """The origins of what is unpacked from `value` at `path`."""
+        if not path:
+            return self.origins(value, depth)
+        found = []
+        for origin in self.origins(value, depth):
+            if isinstance(origin, (ast.Tuple, ast.List)) and path[0] < len(origin.elts):
+                found += self.elements(origin.elts[path[0]], path[1:], depth - 1)
+        return found
+
+    def members(self, node: ast.AST, depth: int = _DEPTH, path: tuple[int, ...] = ()) -> list[ast.AST]:
+        """The origins of the things held by a list, tuple or dict."""
+        found: list[ast.AST] = []
+        sources = self.origins(node, depth)
+        if isinstance(node, ast.Name):
+            for definition in self.module.definitions(node):
+                for mutation in definition.scope.defs.get(definition.name, []):
+                    if mutation.kind == "mutate" and isinstance(mutation.node, ast.Call) and mutation.node.args:
+                        found += self.origins(mutation.node.args[-1], depth)
+        for origin in sources:
+            if isinstance(origin, (ast.List, ast.Tuple, ast.Set)):
+                for item in origin.elts:
+                    found += self.elements(item, path, depth) if not isinstance(item, ast.Starred) else self.members(item.value, depth, path)
+            elif isinstance(origin, (ast.ListComp, ast.GeneratorExp)):
+                found += self.origins(origin.elt, depth)
+            elif isinstance(origin, ast.Dict):
+                for value in origin.values:
+                    found += self.origins(value, depth)
+            elif isinstance(origin, ast.BinOp):
+                found += self.members(origin.left, depth, path) + self.members(origin.right, depth, path)
+        return found
+
+    def attribute_values(self, node: ast.Attribute) -> list[tuple[ast.expr, tuple[int, ...]]]:
+        """What may have been assigned to this attribute: of self, or of an instance of a class of the module."""
+        owners: list[ast.ClassDef] = []
+        if self.is_self(node.value):
+            owner = self.module.class_of(node)
+            owners = [owner] if owner is not None else []
+        else:
+            owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
+        found = []
+        for owner in owners:
+            for current in self.bases(owner):
+                found += self.attribute_writes.get((current, node.attr), [])
+        return found
+
+    def instance_class(self, node: ast.AST) -> ast.ClassDef | None:
+        """The class of this module of which `node` (a call) makes an instance."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            for definition in self.module.definitions(node.func):
+                if definition.kind == "class":
+                    return definition.node  # type: ignore[return-value]
+        return None
+
+    # -------------------------------------------------------------- calls
+
+    def callees(self, call: ast.Call) -> tuple[Function, ...]:
+        """The functions of this module that a call may run (a class gives none, an instance its `call`)."""
+        known = self._callees.get(call)
+        if known is None:
+            self._callees[call] = ()  # a recursion finds nothing new here
+            known = self._callees[call] = tuple(dict.fromkeys(self._find_callees(call)))
+        return known
+
+    def _find_callees(self, call: ast.Call) -> Iterator[Function]:
+        func = call.func
+        if isinstance(func, ast.Attribute):
+            owners: list[ast.ClassDef] = []
+            if self.is_self(func.value):
+                owner = self.module.class_of(func)
+                owners = [owner] if owner is not None else []
+            elif isinstance(func.value, ast.Call) and isinstance(func.value.func, ast.Name) and func.value.func.id == "super":
+                owner = self.module.class_of(func)
+                owners = [b for b in self.bases(owner) if b is not owner] if owner is not None else []
+            else:
+                origins = self.origins(func.value, 6)
+                owners = [c for c in (self.instance_class(o) for o in origins) if c is not None]
+                owners += [o for o in origins if isinstance(o, ast.ClassDef)]
+            for owner in owners:
+                method = self.method(owner, func.attr)
+                if method is not None:
+                    yield method
+                    return
+        for origin in self.origins(func, 8):
+            if isinstance(origin, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                yield origin
+            elif isinstance(origin, ast.Call):
+                made = self.instance_class(origin)
+                forward = self.forward_method(made) if made is not None else None
+                if forward is not None:
+                    yield forward
+                elif self.module.call_name(origin) in ("tf.function", "functools.partial", "tf.custom_gradient") and origin.args:
+                    for inner in self.origins(origin.args[0], 4):
+                        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                            yield inner
+
+    @property
+    def call_sites(self) -> dict[Function, list[ast.Call]]:
+        """The calls of this module that may run each function (for a class: its __init__).
+
+        Built in two rounds, since a function that is passed as an argument is known only by the call sites.
+        """
+        if self._sites is None:
+            self._sites = {}
+            for _ in range(2):
+                self._callees.clear()
+                self._sites = self._collect_sites()
+            self._callees.clear()
+        return self._sites
+
+    def _collect_sites(self) -> dict[Function, list[ast.Call]]:
+        found: dict[Function, list[ast.Call]] = {}
+        for call in self.module.calls:
+            for callee in self.callees(call):
+                found.setdefault(callee, []).append(call)
+            made = self.instance_class(call)
+            start = self.method(made, "__init__") if made is not None else None
+            if start is not None:
+                found.setdefault(start, []).append(call)
+        return found
+
+    def parameters(self, function: Function) -> list[ast.arg]:
+        """The parameters that take arguments at a call: without self."""
+        positional = [*function.args.posonlyargs, *function.args.args]
+        if not isinstance(function, ast.Lambda) and self.module.method_class(function) is not None and not self.is_static(function):
+            positional = positional[1:]
+        return [*positional, *function.args.kwonlyargs]
+
+    def arguments_of(self, parameter: Def) -> list[ast.expr]:
+        """What call sites of this module pass for a parameter, and its default."""
+        function = parameter.scope.node
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return []
+        names = [a.arg for a in self.parameters(function)]
+        if parameter.name not in names:
+            return []
+        position = names.index(parameter.name)
+        found = []
+        for site in self.call_sites.get(function, []):
+            for keyword in site.keywords:
+                if keyword.arg == parameter.name:
+                    found.append(keyword.value)
+            if position < len(site.args) and not any(isinstance(a, ast.Starred) for a in site.args[: position + 1]):
+                found.append(site.args[position])
+        default = self._default(function, parameter.name)
+        return [*found, *([default] if default is not None else [])]
+
+    @staticmethod
+    def _default(function: Function, name: str) -> ast.expr | None:
+        positional = [*function.args.posonlyargs, *function.args.args]
+        defaults = function.args.defaults
+        for arg, default in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
+            if arg.arg == name:
+                return default
+        for arg, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+            if arg.arg == name:
+                return value
+        return None
+
+    # -------------------------------------------------------------- kinds
+
+    def kind(self, node: ast.AST) -> str | None:
+        """`model`, `layer`, `variable`, `optimizer`, `loss`, `metric`, `module`, `tape`, or None where it is not known."""
+        if node not in self._kinds:
+            self._kinds[node] = None
+            self._kinds[node] = self._find_kind(node)
+        return self._kinds[node]
+
+    def _find_kind(self, node: ast.AST) -> str | None:
+        for origin in self.origins(node):
+            kind = self.made_kind(origin)
+            if kind is not None:
+                return kind
+        if isinstance(node, (ast.Name, ast.Attribute)) and self._used_as_model(node):
+            return "model"
+        return None
+
+    def made_kind(self, origin: ast.AST) -> str | None:
+        """What a constructor call makes."""
+        if not isinstance(origin, ast.Call):
+            return None
+        made = self.instance_class(origin)
+        if made is not None:
+            return self.class_kind(made)
+        name = self.module.call_name(origin)
+        if name is None:
+            return "variable" if isinstance(origin.func, ast.Attribute) and origin.func.attr in ("add_weight", "add_variable") else None
+        if name in _VARIABLE_CALLS:
+            return "variable"
+        if name in _BASES:
+            return _BASES[name]
+        if name in _MODEL_FUNCTIONS or name.startswith("keras.applications."):
+            return "model"
+        for prefix, kind in (("keras.layers.", "layer"), ("keras.optimizers.", "optimizer"), ("keras.losses.", "loss"), ("keras.metrics.", "metric")):
+            if name.startswith(prefix) and name[len(prefix) :][:1].isupper():
+                return kind
+            if name.startswith(prefix) and "." in name[len(prefix) :] and kind == "optimizer" and "schedules" not in name:
+                return kind
+        if name == "tf.GradientTape":
+            return "tape"
+        return None
+
+    def _used_as_model(self, node: ast.Name | ast.Attribute) -> bool:
+        """A value of unknown origin whose `trainable_variables` are read somewhere is a model (or a layer)."""
+        return self._spelling(node) in self._model_spellings
+
+    @cached_property
+    def _model_spellings(self) -> set[tuple[int, str]]:
+        found = set()
+        for node in self.module.all(ast.Attribute):
+            if node.attr in _MODEL_LIKE_PARTS:  # type: ignore[attr-defined]
+                value = node.value  # type: ignore[attr-defined]
+                if isinstance(value, (ast.Name, ast.Attribute)):
+                    found.add(self._spelling(value))
+        return found
+
+    def _spelling(self, node: ast.Name | ast.Attribute) -> tuple[int, str]:
+        if isinstance(node, ast.Name):
+            definitions = self.module.definitions(node)
+            return (id(definitions[0].scope) if definitions else 0, node.id)
+        owner = self.module.class_of(node) if self.is_self(node.value) else None
+        return (id(owner), ast.unparse(node))
+
+
+def ast_list(value: ast.expr) -> ast.List:
+    """A list literal around an expression of the tree, for tables that expect a container."""
+    made = ast.List(elts=[value], ctx=ast.Load())
+    return ast.copy_location(made, value)

@@ -1,0 +1,123 @@
+"""Tapes: the `with tf.GradientTape()` blocks, what they watch, and the gradients asked of them."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_GRADIENT_METHODS = ("gradient", "jacobian", "batch_jacobian")
+
+
+@dataclass(eq=False, slots=True)
+class GradientCall:
+    """`tape.gradient(target, sources)`: `tape` is None where the tape comes from elsewhere (a parameter, say)."""
+
+    call: ast.Call
+    tape: Tape | None
+    target: ast.expr
+    sources: ast.expr
+
+    def source_items(self) -> list[ast.expr]:
+        """The single sources where they are written as a list, a tuple or one value."""
+        return list(self.sources.elts) if isinstance(self.sources, (ast.List, ast.Tuple)) else [self.sources]
+
+
+@dataclass(eq=False, slots=True)
+class Tape:
+    """One `with tf.GradientTape(...) as name` block."""
+
+    call: ast.Call
+    block: ast.With | ast.AsyncWith
+    item: ast.withitem
+    definition: Def | None
+    persistent: bool
+    watches: list[ast.Call] = field(default_factory=list)
+    gradients: list[GradientCall] = field(default_factory=list)
+
+    @property
+    def name(self) -> str | None:
+        return self.definition.name if self.definition is not None else None
+
+
+class Tapes:
+    """All tapes and gradient calls of one module."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.tapes: list[Tape] = []
+        self.gradients: list[GradientCall] = []
+        for block in module.all(ast.With, ast.AsyncWith):
+            assert isinstance(block, (ast.With, ast.AsyncWith))
+            for item in block.items:
+                if module.call_name(item.context_expr) == "tf.GradientTape":
+                    self.tapes.append(self._tape(block, item))
+        self.tapes.sort(key=lambda tape: (tape.block.lineno, tape.call.col_offset))
+        for call in module.calls:
+            self._use(call)
+
+    def _tape(self, block: ast.With | ast.AsyncWith, item: ast.withitem) -> Tape:
+        call = item.context_expr
+        assert isinstance(call, ast.Call)
+        persistent = bool(call.args) or any(k.arg == "persistent" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in call.keywords)
+        definition = None
+        if isinstance(item.optional_vars, ast.Name):
+            bound = self.module.reaching.bindings.get(item.optional_vars, [])
+            definition = bound[0] if bound else None
+        return Tape(call, block, item, definition, persistent)
+
+    def _use(self, call: ast.Call) -> None:
+        func = call.func
+        if not isinstance(func, ast.Attribute):
+            return
+        if func.attr == "watch":
+            tape = self.tape_of(func.value)
+            if tape is not None:
+                tape.watches.append(call)
+        elif func.attr in _GRADIENT_METHODS:
+            tape = self.tape_of(func.value)
+            if tape is None and self.module.objects.kind(func.value) != "tape":
+                return
+            target = argument(call, 0, "target")
+            sources = argument(call, 1, "sources") or argument(call, 1, "source")
+            if target is None or sources is None:
+                return
+            made = GradientCall(call, tape, target, sources)
+            self.gradients.append(made)
+            if tape is not None:
+                tape.gradients.append(made)
+
+    def tape_of(self, node: ast.AST) -> Tape | None:
+        """The tape that a name stands for; the nearest one above where several have the same name."""
+        if not isinstance(node, ast.Name):
+            return None
+        definitions = self.module.definitions(node)
+        found = [tape for tape in self.tapes if tape.definition is not None and tape.definition in definitions]
+        before = [tape for tape in found if tape.block.lineno <= node.lineno]
+        return (before or found or [None])[-1]
+
+    def around(self, node: ast.AST) -> list[Tape]:
+        """The tapes that record while `node` runs, as far as its own function shows: innermost first."""
+        found = []
+        for above in self.module.ancestors(node):
+            for tape in reversed(self.tapes):
+                if tape.block is above and not self.module.inside(node, tape.call):
+                    found.append(tape)
+            if isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                break
+        return found
+
+
+def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
+    """An argument by position or keyword; None where it is not given (or hidden in *args)."""
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    if position < len(call.args) and not any(isinstance(a, ast.Starred) for a in call.args[: position + 1]):
+        return call.args[position]
+    return None

@@ -1,0 +1,212 @@
+"""Training: what is trainable, which functions are losses, where the values are that a gradient is asked of."""
+
+from __future__ import annotations
+
+import ast
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def, Function
+from tapefix.analysis.tapes import argument
+
+if TYPE_CHECKING:
+    from tapefix.analysis.flow import Vertex
+    from tapefix.analysis.module import Module
+
+VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
+
+
+class Training:
+    """Losses, predictions, parameters and targets of one module."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.objects = module.objects
+
+    # -------------------------------------------------------------- losses
+
+    @cached_property
+    def losses(self) -> dict[Function, str]:
+        """Functions with the signature (y_true, y_pred) that Keras calls as a loss, and how that is known.
+
+        `compile`: passed to compile(loss=...), also through a factory; `class`: `call` of a keras.losses.Loss.
+        """
+        found: dict[Function, str] = {}
+        for node in self.objects.classes.values():
+            if self.objects.class_kind(node) == "loss":
+                method = self.objects.method(node, "call")
+                if method is not None:
+                    found[method] = "class"
+        for call in self.module.calls:
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "compile":
+                loss = argument(call, 1, "loss")
+                for function in self._loss_functions(loss) if loss is not None else ():
+                    found.setdefault(function, "compile")
+        return found
+
+    def _loss_functions(self, node: ast.expr) -> list[Function]:
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [f for item in node.elts for f in self._loss_functions(item)]
+        if isinstance(node, ast.Dict):
+            return [f for item in node.values for f in self._loss_functions(item)]
+        found = []
+        for origin in self.objects.origins(node):
+            if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
+                found.append(origin)
+            elif isinstance(origin, ast.Attribute) and self.objects.is_self(origin.value):
+                owner = self.module.class_of(origin)
+                method = self.objects.method(owner, origin.attr) if owner is not None else None
+                found += [method] if method is not None else []
+        return found
+
+    def prediction_parameter(self, function: Function) -> Def | None:
+        """`y_pred` of a loss: its second parameter."""
+        parameters = self.objects.parameters(function)
+        if len(parameters) < 2:
+            return None
+        bound = self.module.reaching.bindings.get(parameters[1], [])
+        return bound[0] if bound else None
+
+    def target_parameter(self, function: Function) -> Def | None:
+        """`y_true` of a loss: its first parameter."""
+        parameters = self.objects.parameters(function)
+        bound = self.module.reaching.bindings.get(parameters[0], []) if parameters else []
+        return bound[0] if bound else None
+
+    # -------------------------------------------------------------- layers
+
+    @cached_property
+    def forward_methods(self) -> dict[Function, str]:
+        """`call` of the layers and models of this module, and functions in Lambda layers."""
+        found: dict[Function, str] = {}
+        for node in self.objects.classes.values():
+            kind = self.objects.class_kind(node)
+            if kind in ("layer", "model"):
+                method = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "call"), None)
+                if method is not None:
+                    found[method] = kind
+        for call in self.module.calls:
+            if self.module.call_name(call) == "keras.layers.Lambda" and (function := argument(call, 0, "function")) is not None:
+                for origin in self.objects.origins(function):
+                    if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
+                        found[origin] = "lambda"
+        return found
+
+    # -------------------------------------------------------------- seeds of the flow
+
+    @cached_property
+    def parameters(self) -> list[Vertex]:
+        """Where trainable values enter: variables, model and layer calls, watched tensors, predictions, layer inputs."""
+        found: list[Vertex] = []
+        for call in self.module.calls:
+            kind = self.objects.made_kind(call)
+            if kind == "variable" and not _not_trainable(call):
+                found.append(call)
+            elif self.is_forward(call):
+                found.append(call)
+        for node in self.module.all(ast.Attribute):
+            assert isinstance(node, ast.Attribute)
+            if node.attr in VARIABLE_LISTS and isinstance(node.ctx, ast.Load) and not self.objects.attribute_values(node):
+                found.append(node)
+        for tape in self.module.tapes.tapes:
+            for watch in tape.watches:
+                for argument_ in watch.args:
+                    found += self._names(argument_)
+        for gradient in self.module.tapes.gradients:
+            for item in gradient.source_items():
+                found += self._names(item)
+        for function in self.losses:
+            prediction = self.prediction_parameter(function)
+            if prediction is not None:
+                found.append(prediction)
+        for function, kind in self.forward_methods.items():
+            parameters = self.objects.parameters(function)
+            if parameters and kind in ("layer", "lambda"):
+                found += self.module.reaching.bindings.get(parameters[0], [])
+        return found
+
+    def _names(self, node: ast.expr) -> list[Vertex]:
+        """A watched or differentiated name: the values that it was given."""
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [v for item in node.elts for v in self._names(item)]
+        if self.objects.kind(node) in ("model", "layer"):
+            return []
+        if isinstance(node, ast.Name):
+            return [d for d in self.module.definitions(node) if d.kind != "import"]
+        return [node]
+
+    def is_forward(self, call: ast.Call) -> bool:
+        """Does this call run a layer or a model (`model(x)`, `self.dense(h)`, `model.call(x)`)?"""
+        func = call.func
+        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", "predict", "predict_on_batch"):
+            return self.objects.kind(func.value) in ("model", "layer")
+        if self.module.call_name(call) is not None and self.objects.made_kind(call) is not None:
+            return False
+        return self.objects.kind(func) in ("model", "layer", "module")
+
+    # -------------------------------------------------------------- what runs while gradients are recorded
+
+    @cached_property
+    def recorded_functions(self) -> set[Function]:
+        """Functions whose operations a tape (or fit) records: losses, forward methods, and all that these call."""
+        found: set[Function] = {*self.losses, *self.forward_methods}
+        queue = list(found)
+        for tape in self.module.tapes.tapes:
+            for statement in tape.block.body:
+                for node in ast.walk(statement):
+                    queue += self._run_by(node)
+        for call in self.module.calls:
+            # minimize(loss), tf.gradients(...) of a function, tfp's value_and_gradient(f, x)
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("minimize", "add_loss") and call.args:
+                for origin in self.objects.origins(call.args[0]):
+                    if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
+                        queue.append(origin)
+        found.update(queue)
+        while queue:
+            function = queue.pop()
+            for node in ast.walk(function):
+                for callee in self._run_by(node):
+                    if callee not in found:
+                        found.add(callee)
+                        queue.append(callee)
+        return found
+
+    def _run_by(self, node: ast.AST) -> list[Function]:
+        if not isinstance(node, ast.Call):
+            return []
+        found = list(self.objects.callees(node))
+        for argument_ in [*node.args, *[k.value for k in node.keywords]]:
+            if isinstance(argument_, (ast.Name, ast.Lambda)):
+                found += [o for o in self.objects.origins(argument_, 4) if isinstance(o, (ast.FunctionDef, ast.Lambda))]
+        return found
+
+    def is_recorded(self, node: ast.AST) -> bool:
+        """Does `node` run while a gradient is being recorded: in a tape's block, a loss, a layer, or called by them?"""
+        for above in self.module.ancestors(node):
+            if any(tape.block is above for tape in self.module.tapes.tapes):
+                return True
+            if above in self.recorded_functions:
+                return True
+        return False
+
+    @cached_property
+    def targets(self) -> list[Vertex]:
+        """Values of which a gradient is taken: tape targets, losses' results, layers' outputs, add_loss, minimize."""
+        found: list[Vertex] = [gradient.target for gradient in self.module.tapes.gradients]
+        for function in [*self.losses, *self.forward_methods]:
+            found += self.objects.returns.get(function, [])
+        for call in self.module.calls:
+            if self.module.call_name(call) in ("tf.gradients", "keras.backend.gradients", "tf.compat.v1.gradients"):
+                target = argument(call, 0, "ys")
+                found += [target] if target is not None else []
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("add_loss", "minimize") and call.args:
+                found.append(call.args[0])
+                for origin in self.objects.origins(call.args[0]):
+                    if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
+                        found += self.objects.returns.get(origin, [])
+        return found
+
+
+def _not_trainable(call: ast.Call) -> bool:
+    value = argument(call, 1, "trainable") if not (isinstance(call.func, ast.Attribute) and call.func.attr == "add_weight") else next((k.value for k in call.keywords if k.arg == "trainable"), None)
+    return isinstance(value, ast.Constant) and value.value is False

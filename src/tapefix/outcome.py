@@ -1,0 +1,86 @@
+"""What became of a file: per finding the rungs that were tried and their verdicts, and the measured table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tapefix.findings import Candidate, Finding
+
+
+class Verdict(Enum):
+    """What a run says of a repair."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rung of the ladder: the candidate that was tried, its verdict, and in plain words why."""
+
+    candidate: Candidate
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One finding and what was done about it.
+
+    `applied` is the candidate that is part of the repaired text, None where there is none: then `reason` says
+    why (advice only, needs --unsafe-fixes, every candidate refuted).
+    """
+
+    finding: Finding
+    attempts: tuple[Attempt, ...] = ()
+    applied: Candidate | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the gradient table: a source, and its gradient over the steps before and after the repair."""
+
+    name: str
+    shape: str
+    before: str
+    after: str
+    broken_before: bool = False
+    broken_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was measured for a file: the table, and how much was run."""
+
+    rows: tuple[Row, ...] = ()
+    steps: int = 0
+    seeds: int = 0
+    seconds: float = 0.0
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """Everything that a report needs to know about one file."""
+
+    path: str
+    original: str
+    repaired: str
+    outcomes: tuple[Outcome, ...] = ()
+    proof: Proof | None = None
+    notices: tuple[str, ...] = field(default=())
+    error: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        return self.original != self.repaired
+
+    @property
+    def remaining(self) -> tuple[Outcome, ...]:
+        """The findings that no applied repair has dealt with."""
+        return tuple(outcome for outcome in self.outcomes if outcome.applied is None)

@@ -1,0 +1,1 @@
+"""Placeholder of the search for a repair; see the docstring of `repair_file`."""

@@ -1,0 +1,94 @@
+"""The measured table: each gradient before and after the repair."""
+
+from __future__ import annotations
+
+from tapefix.outcome import Row
+from tapefix.report.terminal import Terminal, cells, printable
+
+_OTHERS = 3
+_BROKEN = 20
+_SHORTEST_NAME = 12
+
+
+def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal, after: bool) -> list[str]:
+    """The title line and the rows. `after` says whether there is a column for the repaired code."""
+    shown, left_out = _chosen(rows)
+    heads = ("before", "after") if after else ("gradient",)
+    values = [(row.before, row.after) if after else (row.before,) for row in shown]
+    widths = [max(cells(text) for text in column) for column in zip(heads, *values, strict=True)]
+    # Two spaces before the table, before the names, and between its columns.
+    room = terminal.width - 4 - sum(width + 2 for width in widths)
+    if room < _SHORTEST_NAME:
+        return [title, *_stacked(shown, heads, terminal), *left_out]
+    shapes = max((cells(row.shape) for row in shown), default=0)
+    names_room = room - (shapes + 2 if shapes else 0)
+    if names_room < _SHORTEST_NAME:
+        # The shape is the first thing that a narrow terminal can do without.
+        shapes, names_room = 0, room
+    names = [_middle_cut(printable(row.name), names_room) for row in shown]
+    name_width = max(map(cells, names), default=0)
+    left = name_width + (shapes + 2 if shapes else 0)
+    lines = []
+    if 2 + left >= cells(title) + 2:
+        first = title + " " * (2 + left - cells(title))
+    elif cells(title) + sum(width + 2 for width in widths) <= terminal.width - 2:
+        # The names are short: they get the room that the title takes.
+        first = title
+        name_width += cells(title) - 2 - left
+    else:
+        lines.append(title)
+        first = " " * (2 + left)
+    lines.append(first + _columns(heads, widths, [terminal.paint(head, "dim") for head in heads]))
+    for row, name, cell in zip(shown, names, values, strict=True):
+        shape = "  " + _pad(row.shape, shapes) if shapes else ""
+        broken = (row.broken_before, row.broken_after)
+        painted = [
+            terminal.paint(text, "red") if bad else terminal.paint(text, "green") if row.broken_before else text
+            for text, bad in zip(cell, broken, strict=False)
+        ]
+        lines.append("  " + _pad(name, name_width) + shape + _columns(cell, widths, painted))
+    return [*lines, *left_out]
+
+
+def _chosen(rows: tuple[Row, ...]) -> tuple[list[Row], list[str]]:
+    """The rows worth showing, in their order, and a line about the others."""
+    broken = [row for row in rows if row.broken_before or row.broken_after]
+    # What has no shape is no gradient (the loss), and there is one of it.
+    healthy = [row for row in rows if row.shape and row not in broken]
+    few = len(healthy) <= _OTHERS + 1
+    left_out = ([] if few else healthy[_OTHERS:]) + broken[_BROKEN:]
+    shown = [row for row in rows if row not in left_out]
+    lines = []
+    if broken[_BROKEN:]:
+        lines.append(f"  ... and {len(broken) - _BROKEN} more that are or were broken")
+    if not few:
+        lines.append(f"  ... and {len(healthy) - _OTHERS} more, healthy before and after")
+    return shown, lines
+
+
+def _stacked(rows: list[Row], heads: tuple[str, ...], terminal: Terminal) -> list[str]:
+    """The table of a terminal too narrow for columns."""
+    lines = []
+    for row in rows:
+        lines.append("  " + _middle_cut(f"{printable(row.name)} {row.shape}".rstrip(), terminal.width - 4))
+        lines += [f"    {head}: {value}" for head, value in zip(heads, (row.before, row.after), strict=False)]
+    return lines
+
+
+def _columns(cell: tuple[str, ...], widths: list[int], painted: list[str]) -> str:
+    text = "".join(
+        "  " + shown + " " * (width - cells(plain)) for plain, shown, width in zip(cell, painted, widths, strict=True)
+    )
+    return text.rstrip()
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - cells(text))
+
+
+def _middle_cut(text: str, room: int) -> str:
+    """A long name without its middle: both the model and the variable at its ends are worth knowing."""
+    if cells(text) <= room:
+        return text
+    keep = room - 3
+    return f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
