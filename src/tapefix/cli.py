@@ -9,21 +9,8 @@ from functools import partial
 from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from tapefix.session import Format, Mode, Settings, run
-
-
-class _Command(TyperCommand):
-    """A command that keeps what follows `--` for the script that is run."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            ctx.obj.script_arguments = tuple(args[at + 1 :])
-            args = args[:at]
-        return super().parse_args(ctx, args)
-
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -32,30 +19,33 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 class _Request:
     """What typer's command leaves behind: the work is done after typer, which turns Ctrl-C into a status of its own."""
 
-    script_arguments: tuple[str, ...] = ()
+    script_arguments: tuple[str, ...]
     action: Callable[[], int] | None = None
 
 
 def parse(arguments: list[str]) -> Callable[[], int]:
     """The work that the arguments ask for; calling it returns the exit status."""
-    request = _Request()
+    # To typer `--` means that only paths follow; here it is the script's arguments that follow.
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    request = _Request(tuple(arguments[end + 1 :]))
     status = 0
     try:
-        app(arguments, prog_name="tapefix", obj=request)
+        app(arguments[:end], prog_name="tapefix", obj=request)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0
     return request.action or (lambda: status)
 
 
 @app.command(
-    cls=_Command,
-    options_metavar="[OPTIONS]",
     epilog="Exit status: 0 nothing (left) to fix, 1 something to fix, 2 tapefix could not do its work.",
 )
 def tapefix(
     context: typer.Context,
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATHS... [-- ARGS]", help="Files, folders, or - for standard input.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PATHS", help="Files, folders, or - for standard input. What follows -- goes to the script."
+        ),
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show the repair as a diff; change nothing.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Repair the files in place.")] = False,

@@ -92,6 +92,7 @@ class _Rewriter(cst.CSTTransformer):
         self._inserts: dict[cst.CSTNode, list[tuple[str, Insert | str]]] = {}
         self._leaving: dict[cst.CSTNode, str] = {}
         self._wanted: dict[cst.CSTNode, cst.CSTNode] = {}
+        self._replaced_parts: dict[cst.CSTNode, cst.CSTNode] = {}
         self._stack: list[cst.CSTNode] = []
         for edit in edits:
             self._prepare(edit)
@@ -142,7 +143,10 @@ class _Rewriter(cst.CSTTransformer):
         if edit is not None:
             result = self._replaced(edit, original_node, updated_node)
         if original_node in self._wanted:
-            self._wanted[original_node] = result
+            # A part inside the replaced expression is taken with all that other edits made of it; one that stands
+            # elsewhere (two arguments that change places) as its own, without the edit that replaces it there.
+            self._wanted[original_node] = updated_node
+            self._replaced_parts[original_node] = result
         if isinstance(original_node, (cst.Module, cst.IndentedBlock)):
             result = self._body(original_node, result)
         elif isinstance(original_node, cst.SimpleStatementSuite) and any(self._touched(s) for s in original_node.body):
@@ -168,7 +172,8 @@ class _Rewriter(cst.CSTTransformer):
             if node is original:
                 found[name] = updated.with_changes(lpar=[], rpar=[]) if updated.lpar else updated
             else:
-                found[name] = self._wanted[node]
+                inside = original is None or _contains(original, node)
+                found[name] = self._replaced_parts.get(node, node) if inside else self._wanted[node]
         return found  # type: ignore[return-value]
 
     # -------------------------------------------------------------- statements
@@ -281,6 +286,10 @@ class _Fill(cst.CSTTransformer):
                     lines.pop(0)  # blank lines stay where the statement came from
                 return statement.with_changes(leading_lines=[*original_node.leading_lines, *lines])
         return updated_node
+
+
+def _contains(outer: cst.CSTNode, node: cst.CSTNode) -> bool:
+    return outer is node or any(_contains(child, node) for child in outer.children)
 
 
 def _is_docstring(statement: cst.CSTNode) -> bool:

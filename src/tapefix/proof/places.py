@@ -25,6 +25,7 @@ class Places:
         self.script = script
         # The call of fit that is under way: worker threads do not have it on their stack.
         self.outer = Place(0, "")
+        self.namespace: dict[str, Any] = {}  # the script's global names
         self._mention = re.compile(rf'File "{re.escape(script)}", line (\d+)')
 
     def frame(self) -> FrameType | None:
@@ -66,10 +67,10 @@ class Places:
 
     def name_of(self, value: Any) -> str | None:
         """The name that the innermost function of the script, or the script itself, has given to `value`."""
-        frame = self.frame()
-        if frame is None:
+        if value is None:
             return None
-        for scope in (frame.f_locals, frame.f_globals):
+        frame = self.frame()
+        for scope in ({} if frame is None else frame.f_locals, self.namespace):
             for name, bound in list(scope.items()):
                 if bound is value:
                     return name

@@ -26,7 +26,6 @@ class Known:
         self.shape = shape_of(variable)
         self.kind = "tf"
         self.keras_name: str | None = None
-        self.given_name: str | None = None
         self.unique = ""
         self.line = place.line
         self.first: int | None = None
@@ -51,23 +50,20 @@ class Variables:
         from tensorflow.python.eager.polymorphic_function import polymorphic_function
         from tensorflow.python.ops import resource_variable_ops
 
-        lifted = getattr(polymorphic_function, "UnliftedInitializerVariable", ())
-        self._patch_init(resource_variable_ops.ResourceVariable, lifted)
-        if lifted:
-            self._patch_init(lifted, ())
+        self._patch_init(resource_variable_ops.ResourceVariable, keep=True)
+        # One made while a function is traced must be free to die: that it did is what TensorFlow tells the user.
+        self._patch_init(polymorphic_function.UnliftedInitializerVariable, keep=False)
         keras_variable = getattr(tf.keras, "Variable", None)
         if keras_variable is not None and hasattr(keras_variable, "_initialize"):
             self._patch_keras(keras_variable)
 
-    def _patch_init(self, variable_class: Any, skip: Any) -> None:
+    def _patch_init(self, variable_class: Any, keep: bool) -> None:
         original = variable_class.__init__
 
         @functools.wraps(original)
         def __init__(variable: Any, *args: Any, **kwargs: Any) -> None:
             original(variable, *args, **kwargs)
-            if not (skip and isinstance(variable, skip)):
-                # A variable made while a function is traced must be free to die: TensorFlow tells the user so.
-                self._add(variable, keep=not skip == () and not kwargs.get("_tapefix_weak", False))
+            self._add(variable, keep)
 
         variable_class.__init__ = __init__
 
@@ -119,7 +115,7 @@ class Variables:
         if not known.unique:
             plain = known.keras_name or known.raw_name
             if plain.rsplit("/", 1)[-1] == "Variable":
-                plain = known.given_name = self._places.name_of(value) or plain
+                plain = self._places.name_of(value) or plain
             self._names[plain] = count = self._names.get(plain, 0) + 1
             known.unique = plain if count == 1 else f"{plain}#{count}"
         return known.unique

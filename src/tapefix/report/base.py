@@ -144,5 +144,3 @@ def _command(settings: Settings, mode: str) -> str:
     words += settings.paths
     words += ["--", *settings.argv] if settings.argv else []
     return shlex.join(words)
-
-

@@ -81,11 +81,8 @@ def _window(raw: str, spans: list[tuple[int, int]], room: int) -> tuple[int, int
     if cells(_shown(raw)) <= room:
         return 0, None
     start, end = spans[0] if spans else (0, 0)
-    if cells(_shown(raw[:end])) <= room - len(_CUT):
-        shift = 0
-    else:
-        # The indentation and the name that is assigned say least; a few characters before the mark are enough.
-        shift = max(start - 8, 1)
+    # The indentation and the name that is assigned say least; a few characters before the mark are enough.
+    shift = 0 if cells(_shown(raw[:end])) <= room - len(_CUT) else max(start - 8, 1)
     stop = shift
     taken = len(_CUT) * (2 if shift else 1)
     while stop < len(raw) and taken + cells(_shown(raw[shift : stop + 1])) <= room:

@@ -8,9 +8,9 @@ import contextlib
 import io
 import os
 import stat
-import tempfile
 import tokenize
 from dataclasses import dataclass
+from pathlib import Path
 
 from tapefix.errors import TapefixError
 
@@ -86,12 +86,12 @@ class Source:
         that is no longer as it was when it was read, is left as it is.
         """
         data = self.encode(text)
-        target = os.path.realpath(self.path)
+        target = Path(self.path).resolve()
         try:
-            status = os.stat(target)
+            status = target.stat()
             if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(target, os.W_OK):
                 raise TapefixError(f"{self.path}: is read-only, so it was not repaired; make it writable: chmod u+w")
-            if read_bytes(target) != self.data:
+            if target.read_bytes() != self.data:
                 raise TapefixError(f"{self.path}: was changed while tapefix worked on it, so it was left; run it again")
             _replace(target, data, status)
         except OSError as error:
@@ -102,10 +102,9 @@ def read_bytes(path: str) -> bytes:
     """The bytes of a regular file, or the error that says why not."""
     try:
         # A pipe or a device could block for ever, or never end.
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(Path(path).stat().st_mode):
             raise TapefixError(f"{path}: is not a regular file; give its text on standard input: tapefix -")
-        with open(path, "rb") as file:
-            return file.read()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise TapefixError(f"{path}: no such file or folder; check the path") from None
     except (OSError, ValueError) as error:
@@ -118,23 +117,25 @@ def cannot_parse(path: str, error: SyntaxError) -> TapefixError:
     return TapefixError(f"{path}:{line}:{column}: cannot parse: {_first_line(error.msg)}")
 
 
-def _replace(target: str, data: bytes, status: os.stat_result) -> None:
+def _replace(target: Path, data: bytes, status: os.stat_result) -> None:
     """Write a temporary file beside `target` and rename it over it, which is atomic on one file system."""
-    folder, name = os.path.split(target)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name[:100]}.", suffix=".tapefix")
+    import tempfile
+
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:50]}.", suffix=".tapefix")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # Only root can give a file away; anybody else owns the files that they may replace, or a copy of them.
+            # Only root can give a file away; anybody else owns the files that they may replace, or a copy of them.
         with contextlib.suppress(OSError, AttributeError):
             os.chown(temporary, status.st_uid, status.st_gid)
-        os.chmod(temporary, stat.S_IMODE(status.st_mode))
-        os.replace(temporary, target)
+        temporary.chmod(stat.S_IMODE(status.st_mode))
+        temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
 
 

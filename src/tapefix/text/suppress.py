@@ -22,17 +22,21 @@ _IGNORE_FILE = re.compile(r"#\s*tapefix:\s*ignore-file\b")
 class UnusedSuppression:
     """A comment suppresses a finding that is not there.
 
-    What it finds: a `# tapefix: ignore` comment, or a `# noqa` comment with a TPF code, where tapefix finds
-    nothing that it could suppress.
+    What it finds:
+        A `# tapefix: ignore` comment, or a `# noqa` comment with a TPF code, where tapefix finds nothing that it
+        could suppress.
 
-    Why the gradient stops: it does not. The comment outlived the problem, or its code is mistyped, and the
-    next problem on that line would go unseen.
+    Why the gradient stops:
+        It does not. The comment outlived the problem, or its code is mistyped, and the next problem on that line
+        would go unseen.
 
     Example:
-
+        ```python
         loss = tf.reduce_mean(error)  # noqa: TPF201
+        ```
 
-    Fix safety: there is no edit. Take the comment, or the code in it, out by hand.
+    Fix safety:
+        There is no edit. Take the comment, or the code in it, out by hand.
     """
 
     code = "TPF001"
@@ -119,7 +123,7 @@ class Suppressions:
             line, column = token.start
             last = line
             if not token.line[:column].strip():
-                # A bare `# noqa` above a statement means nothing to other linters, so it means nothing here.
+                # A bare noqa comment above a statement means nothing to other linters, so it means nothing here.
                 if not own and not codes:
                     continue
                 statements = _statements(text) if statements is None else statements

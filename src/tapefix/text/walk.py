@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 _SKIPPED = frozenset({"__pycache__", "node_modules", "build", "dist", "site-packages", "venv", "env"})
@@ -21,7 +22,7 @@ def targets(path: str, failed: Callable[[str], None]) -> Iterator[Target]:
 
     `failed` is told of what cannot be looked at; the rest is found all the same.
     """
-    if not os.path.isdir(path):
+    if not Path(path).is_dir():
         if path.endswith(".ipynb"):
             failed(f"{path}: notebooks are not read yet; turn it into a script: jupyter nbconvert --to script {path}")
         else:
@@ -51,4 +52,4 @@ def _skipped(folder: os.DirEntry[str]) -> bool:
     """Whether a folder holds what its owner did not write: hidden, generated or installed files."""
     if folder.name.startswith(".") or folder.name in _SKIPPED:
         return True
-    return os.path.exists(os.path.join(folder.path, "pyvenv.cfg"))
+    return Path(folder.path, "pyvenv.cfg").exists()

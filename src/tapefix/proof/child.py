@@ -1,0 +1,187 @@
+"""One run of the script, in a process forked for it alone.
+
+Standard library and TensorFlow only: this runs in the user's interpreter.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from types import ModuleType
+from typing import Any, NoReturn
+
+from . import isolation, scratch
+from .channel import Channel
+from .places import Places
+from .recorder import Recorder
+from .training import Training
+from .variables import Variables
+
+MOST_MESSAGE = 500
+
+
+def run(request: dict[str, Any], pipe: int, output: int, server: int) -> NoReturn:
+    """Run what `request` asks for and report on `pipe`. Never returns."""
+    try:
+        os.setsid()
+        isolation.die_with_parent(server)
+        _Run(request, Channel(pipe), output).go()
+    except BaseException as error:  # a fault of this code, not of the script: say so and leave no half of a server
+        os.write(output, f"the run could not be set up: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(70)
+
+
+class _Run:
+    def __init__(self, request: dict[str, Any], channel: Channel, output: int) -> None:
+        self._started = time.monotonic()
+        self._request = request
+        self._channel = channel
+        self._output = output
+        self._script: str = request["script"]
+        self._places = Places(self._script)
+        self._variables = Variables(self._places)
+        self._recorder = Recorder(channel, self._places, self._variables, request["steps"])
+        self._wake = threading.Event()
+        self._end_lock = threading.Lock()
+
+    def go(self) -> NoReturn:
+        folder = self._prepare_process()
+        missing = isolation.protect([folder, "/dev/null", "/dev/shm"])
+        self._channel.send("missing_protection", missing)
+        self._variables.install()
+        self._recorder.install()
+        Training(self._channel, self._places, self._variables, self._recorder).install()
+        self._seed()
+        self._recorder.on_gradient = self._gradient_seen
+        self._keep_os_exit()
+        threading.Thread(target=self._watch, daemon=True).start()
+        self._finish(*self._run_script())
+
+    # ------------------------------------------------------------ before
+
+    def _prepare_process(self) -> str:
+        """Streams, limits, folders, environment and arguments as the script would have them; the run's folder."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(self._output, 1)
+        os.dup2(self._output, 2)
+        os.close(self._output)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)
+        faulthandler.enable(sys.stderr, all_threads=False)
+        isolation.limit_resources()
+        folder: str = self._request["folder"]
+        work, temporary = os.path.join(folder, "work"), os.path.join(folder, "tmp")
+        os.mkdir(temporary)
+        scratch.mirror(self._request["cwd"], work)
+        scratch.copy_on_write(work)
+        os.chdir(work)
+        os.environ["TMPDIR"], os.environ["PWD"] = temporary, work
+        tempfile.tempdir = None
+        sys.dont_write_bytecode = True
+        sys.argv = [self._request["path"], *self._request["argv"]]
+        sys.path.insert(0, os.path.dirname(os.path.realpath(self._request["path"])))
+        return folder
+
+    def _seed(self) -> None:
+        import tensorflow as tf
+
+        seed = self._request["seed"]
+        random.seed(seed)
+        tf.keras.utils.set_random_seed(seed)
+
+    def _keep_os_exit(self) -> None:
+        """A script may end itself with os._exit: what was measured is to be reported first."""
+        original, process = os._exit, os.getpid()
+
+        def _exit(status: int) -> None:
+            if os.getpid() == process:
+                self._finish("exit" if status else "finished", _exit_failure(status, 0) if status else None)
+            original(status)
+
+        self._leave = original
+        os._exit = _exit  # type: ignore[assignment]
+
+    # ------------------------------------------------------------ the script
+
+    def _run_script(self) -> tuple[str, dict[str, Any] | None]:
+        main = ModuleType("__main__")
+        main.__file__ = self._request["path"]
+        sys.modules["__main__"] = main
+        self._places.namespace = main.__dict__
+        try:
+            with open(self._script, "rb") as file:
+                code = compile(file.read(), self._script, "exec", dont_inherit=True)
+            exec(code, main.__dict__)
+            threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter would: wait for its threads
+        except SystemExit as stop:
+            if stop.code is None or stop.code == 0:
+                return "finished", None
+            return "exit", _exit_failure(stop.code, self._places.of_error(stop, ""))
+        except BaseException as error:
+            return "exception", self._failure(error)
+        return "finished", None
+
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        try:
+            message = str(error)
+        except Exception:
+            message = ""
+        line = self._places.of_error(error, message)
+        try:
+            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException:  # the script's own hook
+            pass
+        message = message.replace(self._script, self._request["path"])
+        return {"type": type(error).__name__, "message": message[:MOST_MESSAGE], "line": line}
+
+    # ------------------------------------------------------------ the end
+
+    def _gradient_seen(self) -> None:
+        if self._recorder.settled(self._request["patience"]):
+            self._wake.set()
+
+    def _watch(self) -> None:
+        """Ends the run when enough was seen, or at the time limit. A thread, as the script may be deep in C++."""
+        deadline = self._started + self._request["timeout"]
+        patience = self._request["patience"]
+        while True:
+            now = time.monotonic()
+            first = self._recorder.first
+            if now >= deadline:
+                self._finish("timeout", None)
+            if self._recorder.settled(patience):
+                self._finish("stopped", None)
+            due = now + patience if first is None else first + patience
+            # Once due, what is missing is a site that was left behind: look again every second.
+            self._wake.wait(min(deadline, max(due, now + 1.0)) - now)
+
+    def _finish(self, end: str, failure: dict[str, Any] | None) -> NoReturn:
+        """Report the rest and go at once: no finally, no exit handler and no other thread may come in between."""
+        self._end_lock.acquire()  # never released: whoever comes second waits for the end of the process
+        self._recorder.quiet = True
+        try:
+            self._channel.send("variables", self._variables.report())
+        finally:
+            self._channel.send("end", {"end": end, "failure": failure})
+            self._channel.open = False
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except Exception:
+                    pass
+            self._leave(0)
+
+
+def _exit_failure(code: Any, line: int) -> dict[str, Any]:
+    return {"type": "SystemExit", "message": str(code)[:MOST_MESSAGE], "line": line}
