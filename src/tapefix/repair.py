@@ -1,1 +1,199 @@
-"""Placeholder of the search for a repair; see the docstring of `repair_file`."""
+"""From a file's text to its repair: statically, or proved by runs before and after."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from tapefix.analysis.module import Module
+from tapefix.findings import Candidate, Finding
+from tapefix.outcome import FileResult, Outcome, Proof, Verdict
+from tapefix.rules import all_rules
+from tapefix.rules.base import check_all
+from tapefix.text.gate import is_tensorflow_source
+from tapefix.text.source import Source, cannot_parse
+from tapefix.text.suppress import Suppressions, unused_findings
+
+if TYPE_CHECKING:
+    from tapefix.proof.client import ForkServer
+    from tapefix.proof.run import Run
+
+# Repairs can uncover others; no real file has needed more rounds than this.
+ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for, as far as repairing goes."""
+
+    mode: Literal["check", "diff", "write"] = "check"
+    unsafe_fixes: bool = False
+    verify: bool | None = None
+    python: str | None = None
+    steps: int = 3
+    timeout: float = 60.0
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+
+
+class Inspector:
+    """The findings of one file, in whichever version of its text: chosen rules only, without the suppressed ones."""
+
+    def __init__(self, path: str, text: str, options: Options) -> None:
+        self.path = path
+        self.keras = 3
+        self.rules = [rule for rule in all_rules() if chosen(rule.code, options)]
+        self.suppressions = Suppressions(text)
+        self._options = options
+
+    def findings(self, text: str, measured: Run | None = None) -> list[Finding]:
+        """All findings in `text`, certain or not. Raises TapefixError where it does not parse."""
+        try:
+            tree = ast.parse(text)
+        except SyntaxError as error:
+            raise cannot_parse(self.path, error) from None
+        module = Module(text, tree, measured, self.keras)
+        # Suppressions are comments, so they are looked up in the text that they stand in.
+        suppressions = self.suppressions if measured is None else Suppressions(text)
+        return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]
+
+    def unused_suppressions(self) -> list[Outcome]:
+        looked_for = {rule.code for rule in self.rules}
+        found = unused_findings(self.suppressions, looked_for)
+        return [Outcome(f, reason=f.advice) for f in found if chosen(f.code, self._options)]
+
+
+def chosen(code: str, options: Options) -> bool:
+    return (not options.select or code in options.select) and code not in options.ignore
+
+
+class Repairer:
+    """Repairs files one after the other. A context manager: it may hold a process that runs the user's code."""
+
+    def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
+        self.options = options
+        self.progress = progress
+        self.interpreter: str | None = None
+        self._server: ForkServer | None = None
+        if options.verify:
+            self._start_server()
+
+    def _start_server(self) -> ForkServer:
+        if self._server is None:
+            from tapefix.proof.client import ForkServer, find_interpreter
+
+            self.interpreter = find_interpreter(self.options.python, Path.cwd())
+            self._server = ForkServer(self.interpreter)
+        return self._server
+
+    def __enter__(self) -> Repairer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def file(self, path: str, source: Source, verify: bool) -> FileResult:
+        """The findings of a file and the text that repairs them. Nothing is written."""
+        if not is_tensorflow_source(source.data):
+            return FileResult(path, source.text, source.text)
+        inspector = Inspector(path, source.text, self.options)
+        if verify:
+            return self._proved(path, source, inspector)
+        return static_result(path, source.text, inspector, self.options)
+
+    def _proved(self, path: str, source: Source, inspector: Inspector) -> FileResult:
+        from tapefix.ladder import Ladder
+        from tapefix.proof.client import ProofUnavailable
+
+        server = self._start_server()
+        try:
+            return Ladder(server, path, source, inspector, self.options, self.progress).climb()
+        except ProofUnavailable as missing:
+            return static_result(path, source.text, inspector, self.options, unproved=str(missing))
+
+    def probe(self, path: str, source: Source) -> FileResult:
+        """Only run the file and measure its gradients: a table with the column `before`."""
+        from tapefix.proof.client import RunRequest
+        from tapefix.proof.table import rows
+        from tapefix.proof.verdict import unmeasurable
+
+        server = self._start_server()
+        server.wait_ready()
+        self.progress("running the script")
+        run = server.submit(
+            RunRequest(
+                Path(path),
+                source.data,
+                steps=self.options.steps,
+                timeout=self.options.timeout,
+                argv=self.options.argv,
+                diagnose=True,
+            )
+        ).result()
+        proof = Proof(rows([run], ()), _steps([run]), 1, run.seconds, None, unmeasurable(run) or "")
+        notices = tuple(run.missing_protection)
+        return FileResult(path, source.text, source.text, (), proof, notices)
+
+
+def _steps(runs: list[Run]) -> int:
+    return max((gradient.step + 1 for run in runs for gradient in run.gradients), default=0)
+
+
+def may_apply(candidate: Candidate, options: Options) -> bool:
+    """Is a candidate one that is applied without having been run?"""
+    return (candidate.safe or options.unsafe_fixes) and not candidate.needs_proof
+
+
+def static_result(path: str, text: str, inspector: Inspector, options: Options, unproved: str = "") -> FileResult:
+    """The result without a run: certain findings, and their repairs that need no proof, in rounds until none is left."""
+    findings = [f for f in inspector.findings(text) if f.certain]
+    outcomes = [_static_outcome(f, options, unproved) for f in findings]
+    repaired = static_text(text, findings, inspector, options)
+    proof = Proof(verdict=Verdict.UNVERIFIED, reason=unproved) if unproved else None
+    notices = (unproved,) if unproved else ()
+    return FileResult(path, text, repaired, (*outcomes, *inspector.unused_suppressions()), proof, notices)
+
+
+def _static_outcome(finding: Finding, options: Options, unproved: str) -> Outcome:
+    candidate = next((c for c in finding.candidates if may_apply(c, options)), None)
+    if candidate is None:
+        return Outcome(finding, reason=why_not(finding, options))
+    return Outcome(finding, applied=candidate, verdict=Verdict.UNVERIFIED, reason=unproved or "not run")
+
+
+def why_not(finding: Finding, options: Options) -> str:
+    """Why nothing was applied for a finding, when it was not tried."""
+    if not finding.candidates:
+        return finding.advice
+    if not options.unsafe_fixes and any(not c.safe for c in finding.candidates):
+        return "it would change what is computed or trained, so it needs --unsafe-fixes"
+    return "its repair is applied only where a run proves it"
+
+
+def static_text(text: str, findings: list[Finding], inspector: Inspector, options: Options) -> str:
+    """The text with all repairs that need no proof."""
+    for _ in range(ROUNDS):
+        choices = [
+            (f, candidate)
+            for f in findings
+            if f.certain and (candidate := next((c for c in f.candidates if may_apply(c, options)), None)) is not None
+        ]
+        if not choices:
+            break
+        from tapefix.codemods.compose import compose
+
+        composed = compose(text, choices)
+        if composed.text == text:
+            break
+        text = composed.text
+        findings = inspector.findings(text)
+    return text

@@ -29,9 +29,7 @@ with tf.GradientTape() as tape:
 gradients = tape.gradient(loss, model.trainable_variables)
 optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 """
-BROKEN = HEALTHY.replace(
-    "zip(gradients, model.trainable_variables)", "zip(model.trainable_variables, gradients)"
-)
+BROKEN = HEALTHY.replace("zip(gradients, model.trainable_variables)", "zip(model.trainable_variables, gradients)")
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class CannedRepairer:
         pass
 
     def file(self, path: str, source: Any, verify: bool) -> FileResult:
+        source.parse()
         self.progress(f"running {path}")
         return type(self).results(path, source.text)
 
@@ -168,3 +167,21 @@ def without_repair(result: FileResult, reason: str = "", *, safe: bool = True, c
     finding = replace(outcome.finding, candidates=ladder)
     left = replace(outcome, finding=finding, attempts=(), applied=None, verdict=None, reason=reason)
     return replace(result, repaired=result.original, outcomes=(left,), proof=None)
+
+
+def swap_result(path: str, text: str) -> FileResult:
+    """What the repairer makes of BROKEN without running it."""
+    wrong = "zip(model.trainable_variables, gradients)"
+    repaired = text.replace(wrong, "zip(gradients, model.trainable_variables)")
+    if repaired == text:
+        return FileResult(path, text, text)
+    line = text[: text.index(wrong)].count("\n") + 1
+    repair = Candidate("zip gradients with variables", edits=())
+    finding = Finding("TPF406", "swapped-zip", Span(line, 26, line, 67), "", "The pairs are swapped.", (repair,))
+    outcome = Outcome(finding, (), repair, Verdict.UNVERIFIED)
+    return FileResult(path, text, repaired, (outcome,))
+
+
+@pytest.fixture
+def swapping(canned: Callable[..., type[CannedRepairer]]) -> type[CannedRepairer]:
+    return canned(swap_result)

@@ -35,7 +35,7 @@ train.py:3:15 TPF101 forward-pass-outside-tape
   +++ train.py, repaired
   @@ -1,5 +1,5 @@
    import tensorflow as tf
-   
+   $
   -predictions = model(x)
    with tf.GradientTape() as tape:
   +    predictions = model(x)
@@ -46,8 +46,8 @@ train.py:3:15 TPF101 forward-pass-outside-tape
     sequential/dense/bias    (1,)    None    1.0e+00
     loss at the first step           2.8173  2.8173
 
-1 problem, 1 verified repair. Apply it with: tapefix --diff train.py
-""".replace("with: tapefix --diff", "with: tapefix --write")
+1 problem, 1 verified repair. Apply it with: tapefix --write train.py
+""".replace("$", "")
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +67,8 @@ def test_narrow_terminals_stay_readable(run: Run, canned: Canned, monkeypatch: p
     canned(forward_result)
     monkeypatch.setenv("COLUMNS", str(width))
     lines = run("--diff", "train.py").out.splitlines()
-    # The summary holds a command to copy, the diff holds code: neither may be broken.
-    for line in lines[:-1]:
+    # The first line holds a place to jump to, the last one a command to copy: neither may be broken.
+    for line in lines[1:-1]:
         assert cells(line) <= width, line
     assert any("^^^^^^^^" in line for line in lines)
     assert any("7.5e-01 to 1.5e+00" in line for line in lines)
@@ -188,9 +188,7 @@ def test_unverified_says_why(run: Run, canned: Canned) -> None:
     out = run("--diff", "train.py", "other.py").out
     assert "  unverified: needs data/train.csv\n" in out
     assert out.count("note: no network protection here") == 1
-    assert out.endswith(
-        "2 problems, 2 unverified repairs. Apply them with: tapefix --write train.py other.py\n"
-    )
+    assert out.endswith("2 problems, 2 unverified repairs. Apply them with: tapefix --write train.py other.py\n")
 
 
 @pytest.mark.parametrize(

@@ -255,8 +255,8 @@ class Reaching:
             self.scope_of[node] = inner
             self._block(node.body, {}, inner)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for item in node.names:
-                self._bind(item.asname or item.name.split(".")[0], "import", node, scope, env)
+            for alias in node.names:
+                self._bind(alias.asname or alias.name.split(".")[0], "import", node, scope, env)
         elif isinstance(node, ast.Assign):
             self._expression(node.value, env, scope)
             for target in node.targets:

@@ -99,7 +99,8 @@ class Tapes:
         definitions = self.module.definitions(node)
         found = [tape for tape in self.tapes if tape.definition is not None and tape.definition in definitions]
         before = [tape for tape in found if tape.block.lineno <= node.lineno]
-        return (before or found or [None])[-1]
+        nearest = before or found
+        return nearest[-1] if nearest else None
 
     def around(self, node: ast.AST) -> list[Tape]:
         """The tapes that record while `node` runs, as far as its own function shows: innermost first."""

@@ -49,7 +49,7 @@ class Training:
             return [f for item in node.elts for f in self._loss_functions(item)]
         if isinstance(node, ast.Dict):
             return [f for item in node.values for f in self._loss_functions(item)]
-        found = []
+        found: list[Function] = []
         for origin in self.objects.origins(node):
             if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
                 found.append(origin)

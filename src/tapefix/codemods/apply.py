@@ -174,7 +174,7 @@ class _Rewriter(cst.CSTTransformer):
             else:
                 inside = original is None or _contains(original, node)
                 found[name] = self._replaced_parts.get(node, node) if inside else self._wanted[node]
-        return found  # type: ignore[return-value]
+        return found
 
     # -------------------------------------------------------------- statements
 

@@ -5,14 +5,17 @@ Standard library and TensorFlow only: this runs in the user's interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -75,23 +78,24 @@ class _Run:
         os.dup2(self._output, 1)
         os.dup2(self._output, 2)
         os.close(self._output)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)
+        text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "closefd": False}
+        sys.stdin = open(0, **text)  # noqa: SIM115
+        sys.stdout = open(1, "w", **text)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, **text)  # noqa: SIM115
         faulthandler.enable(sys.stderr, all_threads=False)
         isolation.limit_resources()
-        folder: str = self._request["folder"]
-        work, temporary = os.path.join(folder, "work"), os.path.join(folder, "tmp")
-        os.mkdir(temporary)
-        scratch.mirror(self._request["cwd"], work)
+        folder = Path(self._request["folder"])
+        work, temporary = folder / "work", folder / "tmp"
+        temporary.mkdir()
+        scratch.mirror(Path(self._request["cwd"]), work)
         scratch.copy_on_write(work)
         os.chdir(work)
-        os.environ["TMPDIR"], os.environ["PWD"] = temporary, work
+        os.environ["TMPDIR"], os.environ["PWD"] = str(temporary), str(work)
         tempfile.tempdir = None
         sys.dont_write_bytecode = True
         sys.argv = [self._request["path"], *self._request["argv"]]
-        sys.path.insert(0, os.path.dirname(os.path.realpath(self._request["path"])))
-        return folder
+        sys.path.insert(0, str(Path(self._request["path"]).resolve().parent))
+        return str(folder)
 
     def _seed(self) -> None:
         import tensorflow as tf
@@ -120,8 +124,7 @@ class _Run:
         sys.modules["__main__"] = main
         self._places.namespace = main.__dict__
         try:
-            with open(self._script, "rb") as file:
-                code = compile(file.read(), self._script, "exec", dont_inherit=True)
+            code = compile(Path(self._script).read_bytes(), self._script, "exec", dont_inherit=True)
             exec(code, main.__dict__)
             threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter would: wait for its threads
         except SystemExit as stop:
@@ -138,11 +141,9 @@ class _Run:
         except Exception:
             message = ""
         line = self._places.of_error(error, message)
-        try:
+        with contextlib.suppress(BaseException):  # the script may have a hook of its own
             sys.excepthook(type(error), error, error.__traceback__)
-        except BaseException:  # the script's own hook
-            pass
-        message = message.replace(self._script, self._request["path"])
+        message = _essence(message, type(error).__name__).replace(self._script, self._request["path"])
         return {"type": type(error).__name__, "message": message[:MOST_MESSAGE], "line": line}
 
     # ------------------------------------------------------------ the end
@@ -176,11 +177,23 @@ class _Run:
             self._channel.send("end", {"end": end, "failure": failure})
             self._channel.open = False
             for stream in (sys.stdout, sys.stderr):
-                try:
+                with contextlib.suppress(Exception):
                     stream.flush()
-                except Exception:
-                    pass
             self._leave(0)
+
+
+def _essence(message: str, kind: str) -> str:
+    """The message without the traceback that AutoGraph and graph execution put in front of it, and without colours."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
+    if message.startswith(("in user code:", "Graph execution error:")):
+        lines = [line.strip() for line in message.splitlines()]
+        told = [line for line in lines if line and not line.startswith(("[[", "File "))]
+        told = [line for line in told if not line.endswith("(most recent call last):")]
+        if told:
+            message = told[-1].split(" [Op:")[0]
+            if message.startswith(f"{kind}: "):
+                message = message[len(kind) + 2 :]
+    return message
 
 
 def _exit_failure(code: Any, line: int) -> dict[str, Any]:

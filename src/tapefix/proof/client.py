@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -111,7 +110,7 @@ class ForkServer:
         return ours
 
     def wait_ready(self, timeout: float = 120) -> ServerInfo:
-        """Wait until TensorFlow is imported. Raises ProofUnavailable, with one clear line, where it is not to be had."""
+        """Wait until TensorFlow is imported; ProofUnavailable, with one clear line, where it is not to be had."""
         try:
             return self._hello.result(timeout)
         except TimeoutError:
@@ -158,8 +157,8 @@ class ForkServer:
             "id": number,
             "folder": str(folder),
             "script": str(script),
-            "path": os.path.abspath(request.path),
-            "cwd": os.path.abspath(request.cwd or Path.cwd()),
+            "path": str(request.path.absolute()),
+            "cwd": str((request.cwd or Path.cwd()).absolute()),
             "argv": list(request.argv),
             "seed": request.seed,
             "steps": request.steps,
@@ -179,7 +178,7 @@ class ForkServer:
                 self._greet(answer)
             else:
                 with self._lock:
-                    request, future, _ = self._running.pop(answer["id"])
+                    _, future, _ = self._running.pop(answer["id"])
                 self._send_waiting()
                 future.set_result(run_from_json(answer["run"]))
         self._lost()
@@ -195,7 +194,9 @@ class ForkServer:
                 )
             )
         else:
-            self._hello.set_exception(ProofUnavailable(f"TensorFlow does not start in {self._python}: {answer['error']}"))
+            self._hello.set_exception(
+                ProofUnavailable(f"TensorFlow does not start in {self._python}: {answer['error']}")
+            )
 
     def _lost(self) -> None:
         """The server has ended: whoever still waits gets to know it."""
@@ -265,7 +266,7 @@ def _dead(request: RunRequest, seconds: float, reason: str) -> Run:
 def find_interpreter(explicit: str | None, near: Path) -> str:
     """The Python whose TensorFlow runs the code: as told, else of the active or the project's virtual environment."""
     if explicit is not None:
-        found = shutil.which(os.path.expanduser(explicit))
+        found = shutil.which(str(Path(explicit).expanduser()) if explicit.startswith("~") else explicit)
         if found is None:
             raise TapefixError(f"--python {explicit}: there is no such interpreter")
         return found

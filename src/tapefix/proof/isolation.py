@@ -7,6 +7,7 @@ Standard library only: this runs in the user's interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -14,6 +15,7 @@ import resource
 import signal
 import struct
 import sys
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -72,10 +74,8 @@ def _lower(kind: int, limit: int) -> None:
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    try:
+    with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(kind, (limit, limit))
-    except (ValueError, OSError):
-        pass
 
 
 def _limit_forks() -> None:
@@ -116,8 +116,7 @@ def _close_network(libc: Any) -> bool:
         return False
     try:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(text)
+            Path(f"/proc/self/{name}").write_text(text)
     except OSError:
         pass  # only cosmetic: the user has another number inside
     return True
@@ -162,7 +161,7 @@ def _allow(libc: Any, rules: int, path: str, rights: int) -> None:
     except OSError:
         return
     try:
-        if not os.path.isdir(path):
+        if not Path(path).is_dir():
             rights &= LANDLOCK_WRITE_FILE | LANDLOCK_TRUNCATE
         rule = struct.pack("=Qi", rights, place)
         libc.syscall(LANDLOCK_ADD, rules, 1, rule, ctypes.c_uint32(0))

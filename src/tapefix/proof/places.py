@@ -69,9 +69,14 @@ class Places:
         """The name that the innermost function of the script, or the script itself, has given to `value`."""
         if value is None:
             return None
-        frame = self.frame()
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not self._is_users(frame.f_code.co_filename):
+            frame = frame.f_back
         for scope in ({} if frame is None else frame.f_locals, self.namespace):
             for name, bound in list(scope.items()):
                 if bound is value:
                     return name
         return None
+
+    def _is_users(self, file: str) -> bool:
+        return file == self.script or "__autograph_generated_file" in file

@@ -40,7 +40,6 @@ class Shape:
         self.target_kind = target_kind
         self.sources = sources
         self.unlisted: list[str] = []
-        self.traced: int | None = None
 
 
 class Recorder:
@@ -52,7 +51,6 @@ class Recorder:
         self._variables = variables
         self._steps = steps
         self._sites: dict[Place, Site] = {}
-        self._traces = 0
         self.quiet = False  # inside TensorFlow's own use of what is patched here
         self.fitting = ""  # fit or train_on_batch, while one is under way
         self.first: float | None = None
@@ -147,7 +145,7 @@ class Recorder:
         except BaseException:
             self.quiet = False
             # No gradient came out. What the target was is the cause as often as not.
-            self._record(shape, target if eager else None, [None] * len(flat), at_once=True)
+            self._record(shape, target if eager else None, [None] * len(flat))
             raise
         finally:
             self.quiet = False
@@ -161,8 +159,6 @@ class Recorder:
 
     def _record_in_graph(self, shape: Shape, target: Any, gradients: list[Any], result: Any) -> Any:
         """Add one op to the graph that measures at each run of it."""
-        self._traces += 1
-        shape.traced = self._traces
         # Should the function fail before it ever runs, this is all that is known: which gradients are None.
         missing = [s for s, g in zip(shape.sources, gradients) if g is None]  # noqa: B905  (3.9)
         self._send("traced", shape, 1, None, [{**s, "state": "none", "size": None} for s in missing])
@@ -181,7 +177,7 @@ class Recorder:
         with self._ops.control_dependencies([recorded]):
             return self._nest.map_structure(lambda g: self._tf.identity(g) if self._tf.is_tensor(g) else g, result)
 
-    def _record(self, shape: Shape, target: Any, gradients: list[Any], at_once: bool = False) -> None:
+    def _record(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
         site = self._sites[shape.place]
         site.count += 1
         site.last = time.monotonic()
@@ -216,7 +212,6 @@ class Recorder:
                 "target_kind": shape.target_kind,
                 "sources": sources,
                 "unlisted": shape.unlisted,
-                "traced": shape.traced,
             },
         )
 

@@ -9,47 +9,51 @@ import builtins
 import io
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Folders are mirrored, so that new files in them land here, up to this many entries; the rest is linked whole.
 MOST_ENTRIES = 1000
 
 
-def mirror(original: str, scratch: str) -> None:
+def mirror(original: Path, scratch: Path) -> None:
     """Fill `scratch` with links to what is in `original`; visible folders become real ones."""
     entries = 0
-    pending = [(original, scratch)]
+    pending = deque([(str(original), str(scratch))])
     while pending:
-        source, target = pending.pop(0)
-        os.makedirs(target, exist_ok=True)
+        source, target = pending.popleft()
+        Path(target).mkdir(exist_ok=True)
         try:
-            found = sorted(os.scandir(source), key=lambda entry: entry.name)
+            with os.scandir(source) as found:
+                listed = list(found)
         except OSError:
             continue
-        for entry in found:
+        for entry in listed:
             entries += 1
-            here = os.path.join(target, entry.name)
+            here = Path(target, entry.name)
             plain = entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_"))
-            if plain and entries + len(pending) < MOST_ENTRIES and not _is_environment(entry.path):
-                pending.append((entry.path, here))
+            if plain and entries + len(pending) < MOST_ENTRIES and not _is_environment(Path(entry.path)):
+                pending.append((entry.path, str(here)))
             elif entries < 20 * MOST_ENTRIES:
-                os.symlink(entry.path, here)
+                here.symlink_to(entry.path)
 
 
-def _is_environment(path: str) -> bool:
-    return os.path.basename(path) == "node_modules" or os.path.exists(os.path.join(path, "pyvenv.cfg"))
+def _is_environment(path: Path) -> bool:
+    return path.name == "node_modules" or (path / "pyvenv.cfg").exists()
 
 
-def copy_on_write(scratch: str) -> None:
+def copy_on_write(scratch: Path) -> None:
     """Let `open` for writing replace a link in the scratch folder by a file of its own."""
-    original: Callable[..., Any] = builtins.open
-    prefix = os.path.realpath(scratch) + os.sep
+    original: Callable[..., Any] = io.open
+    prefix = scratch.resolve()
 
     def open_(file: Any, mode: Any = "r", *args: Any, **kwargs: Any) -> Any:
-        if isinstance(mode, str) and not {"w", "a", "x", "+"}.isdisjoint(mode) and isinstance(file, (str, os.PathLike)):
-            path = os.path.abspath(os.fspath(file))
-            if isinstance(path, str) and path.startswith(prefix) and os.path.islink(path):
+        writes = isinstance(mode, str) and not {"w", "a", "x", "+"}.isdisjoint(mode)
+        if writes and isinstance(file, (str, os.PathLike)):
+            path = Path.cwd() / os.fsdecode(file)
+            if path.is_symlink() and prefix in path.parents:
                 _own(path, copy="w" not in mode)
         return original(file, mode, *args, **kwargs)
 
@@ -57,10 +61,10 @@ def copy_on_write(scratch: str) -> None:
     io.open = open_
 
 
-def _own(path: str, copy: bool) -> None:
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
+def _own(path: Path, copy: bool) -> None:
+    target = path.resolve()
+    if target.is_dir():
         return
-    os.unlink(path)
-    if copy and os.path.exists(target):
+    path.unlink()
+    if copy and target.exists():
         shutil.copyfile(target, path)

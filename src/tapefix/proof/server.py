@@ -7,8 +7,8 @@ Standard library and TensorFlow only: tapefix is not installed here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -38,7 +39,6 @@ class Child:
         self.started = time.monotonic()
         self.deadline = self.started + request["timeout"] + GRACE
         self.killed = False
-        self.network = ""
         self.rest = b""
         self.end: dict[str, Any] | None = None
         self.head, self.tail = b"", b""
@@ -56,7 +56,10 @@ class Child:
         """Take in what came through the pipe."""
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
-            kind, value = json.loads(line)
+            try:
+                kind, value = json.loads(line)
+            except ValueError:  # a script that got hold of the pipe must not end the server
+                continue
             if kind == "end":
                 self.end = value
             elif kind in ("variables", "missing_protection"):
@@ -80,15 +83,14 @@ class Child:
         text = (self.head + self.tail).decode("utf-8", "replace")
         end = self.end or self._end_without_report(status, text)
         # A computation that was built into a graph which never ran: that a gradient is None is known all the same.
-        ran = {gradient["traced"] for gradient in self.gradients}
-        built = [one for one in self.traced if one["traced"] not in ran and one["sources"]]
-        gradients = [{k: v for k, v in one.items() if k != "traced"} for one in self.gradients + built]
+        ran = {(gradient["line"], gradient["function"]) for gradient in self.gradients}
+        built = [one for one in self.traced if (one["line"], one["function"]) not in ran and one["sources"]]
         return {
             "end": end["end"],
             "failure": end["failure"],
             "seconds": time.monotonic() - self.started,
             "seed": self.request["seed"],
-            "gradients": gradients,
+            "gradients": self.gradients + built,
             "variables": self.found["variables"],
             "breaks": self.found["break"],
             "losses": self.found["loss"],
@@ -149,7 +151,7 @@ class Server:
         self._over = False
         try:
             while not self._over:
-                due = min((child.deadline for child in self._children.values()), default=None)
+                due = min((c.deadline for c in self._children.values() if not c.killed), default=None)
                 wait = None if due is None else max(0.0, due - time.monotonic())
                 for key, _ in self._selector.select(wait):
                     key.data()
@@ -240,14 +242,12 @@ class Server:
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         for child in list(self._children.values()):
-            if now >= child.deadline:
+            if now >= child.deadline and not child.killed:
                 self._kill(child)
 
     def _kill(self, child: Child) -> None:
         """Kill a run with all that it started, also what has left its process group."""
         child.killed = True
-        child.deadline = float("inf")
-        child.network = _network_of(child.pid)
         try:
             os.kill(child.pid, signal.SIGSTOP)  # nothing new while its descendants are looked for
             for pid in _descendants(child.pid):
@@ -273,10 +273,8 @@ class Server:
                 for one in [pid, *_descendants(pid)]:
                     _kill(one)
             for pid in strays:
-                try:
+                with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
-                except ChildProcessError:
-                    pass
 
 
 def _read(fd: int) -> bytes | None:
@@ -288,31 +286,26 @@ def _read(fd: int) -> bytes | None:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
-    except OSError:
-        pass
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass
 
 
 def _network_of(pid: int) -> str:
     """What the kernel calls the network that a process sees: each run has its own, inherited by all it starts."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/net")
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
     except OSError:
         return ""
 
 
 def _children_of(pid: int) -> list[int]:
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(one) for one in file.read().split()]
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 
@@ -324,13 +317,12 @@ def _descendants(pid: int) -> list[int]:
     while pending:
         one = pending.pop()
         try:
-            threads = os.listdir(f"/proc/{one}/task")
+            threads = list(Path(f"/proc/{one}/task").iterdir())
         except OSError:
             continue
         for thread in threads:
             try:
-                with open(f"/proc/{one}/task/{thread}/children", encoding="ascii") as file:
-                    below = [int(child) for child in file.read().split()]
+                below = [int(child) for child in (thread / "children").read_text().split()]
             except OSError:
                 continue
             found += below
@@ -350,9 +342,8 @@ def _unsafe_to_fork() -> str:
 
 def _load_package() -> dict[str, Any]:
     """The modules beside this file, under a name that no script imports by accident."""
-    folder = os.path.dirname(os.path.abspath(__file__))
     package = ModuleType(PACKAGE)
-    package.__path__ = [folder]
+    package.__path__ = [str(Path(__file__).resolve().parent)]
     sys.modules[PACKAGE] = package
     return {name: importlib.import_module(f"{PACKAGE}.{name}") for name in ("isolation", "child")}
 
@@ -379,8 +370,8 @@ def main() -> None:
     protocol = os.dup(1)
     os.dup2(2, 1)
     # A script's `import child` is not to find this folder.
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != here]
     hello = _load_tensorflow()
     server = Server(sys.argv[1], protocol)
     server.answer(hello)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -136,6 +135,8 @@ def _open_candidates(outcome: Outcome) -> list[bool]:
 
 def _command(settings: Settings, mode: str) -> str:
     """The same call in another mode, to be copied into a shell."""
+    import shlex
+
     words = ["tapefix", mode]
     words += ["--unsafe-fixes"] if settings.unsafe_fixes else []
     words += {True: ["--verify"], False: ["--no-verify"], None: []}[settings.verify]

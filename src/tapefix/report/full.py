@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TextIO
 
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
 from tapefix.report.base import Reporter, summary
-from tapefix.report.diff import unified
-from tapefix.report.frame import code_frame
-from tapefix.report.table import gradient_table
 from tapefix.report.terminal import Terminal, plural, printable
 from tapefix.session import Settings
 from tapefix.text.source import split_lines
@@ -51,6 +47,8 @@ class FullReporter(Reporter):
         super().finish(seconds, interpreter)
 
     def _finding(self, path: str, outcome: Outcome, lines: list[str]) -> list[str]:
+        from tapefix.report.frame import code_frame
+
         finding = outcome.finding
         place = f"{printable(path)}:{finding.span.line}:{finding.span.column + 1}"
         block = [f"{self.terminal.paint(place, 'bold')} {self.terminal.paint(finding.code, 'red')} {finding.name}"]
@@ -74,6 +72,8 @@ class FullReporter(Reporter):
         return self._text(f"tried: {attempt.candidate.title}: {attempt.verdict.value}, {attempt.reason}", "  ")
 
     def _diff(self, result: FileResult) -> list[str]:
+        from tapefix.report.diff import unified
+
         styles = {"---": "bold", "+++": "bold", "@@": "cyan", "-": "red", "+": "green"}
         block = []
         for line in unified(result).rstrip("\n").split("\n"):
@@ -100,9 +100,13 @@ class FullReporter(Reporter):
         return block
 
     def _table(self, title: str, proof: Proof, after: bool) -> list[str]:
+        from tapefix.report.table import gradient_table
+
         return [f"  {line}" for line in gradient_table(title, proof.rows, self.terminal, after)]
 
     def _text(self, text: str, indent: str) -> list[str]:
+        import textwrap
+
         width = min(self.terminal.width, _WIDEST_TEXT)
         return textwrap.wrap(
             printable(" ".join(text.split())),

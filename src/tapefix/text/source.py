@@ -90,7 +90,9 @@ class Source:
         try:
             status = target.stat()
             if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(target, os.W_OK):
-                raise TapefixError(f"{self.path}: is read-only, so it was not repaired; make it writable: chmod u+w")
+                raise TapefixError(
+                    f"{self.path}: is read-only, so it was not repaired; make it writable: chmod u+w {self.path}"
+                )
             if target.read_bytes() != self.data:
                 raise TapefixError(f"{self.path}: was changed while tapefix worked on it, so it was left; run it again")
             _replace(target, data, status)

@@ -1,0 +1,107 @@
+"""What needs a real process: pipes, signals, the terminal and its encoding, and what is imported."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import BROKEN, HEALTHY
+
+TAPEFIX = [sys.executable, "-m", "tapefix"]
+# A repairer that takes a while, and says whether it was closed.
+SLOW = """
+import sys, time, types
+import tapefix.repair
+from tapefix.__main__ import main
+from tapefix.outcome import FileResult
+
+class Slow:
+    def __init__(self, options, progress):
+        self.progress = progress
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        open("closed", "w").close()
+    def file(self, path, source, verify):
+        self.progress("running the original")
+        open("running", "w").close()
+        time.sleep(float(sys.argv[1]))
+        return FileResult(path, source.text, source.text)
+
+tapefix.repair.Repairer = Slow
+tapefix.repair.Options = types.SimpleNamespace
+sys.exit(main(["--write", "train.py"]))
+"""
+
+
+def test_the_reader_goes_away() -> None:
+    Path("train.py").write_text(BROKEN)
+    for arguments in (["--list-rules"], ["--help"], ["missing.py"], ["--output-format", "json", "missing.py"]):
+        read, write = os.pipe()
+        os.close(read)
+        ran = subprocess.run([*TAPEFIX, *arguments], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(write)
+        assert "Traceback" not in ran.stderr
+        assert "BrokenPipe" not in ran.stderr
+
+
+def test_an_interrupt_closes_the_repairer() -> None:
+    Path("train.py").write_text(BROKEN)
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "60"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not Path("running").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "tapefix: interrupted\n")
+    assert Path("closed").exists()
+    assert Path("train.py").read_text() == BROKEN
+
+
+def test_progress_is_shown_on_a_terminal_and_taken_away() -> None:
+    Path("train.py").write_text(HEALTHY)
+    ours, theirs = pty.openpty()
+    ran = subprocess.run(
+        [sys.executable, "-c", SLOW, "0"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        check=False,
+    )
+    shown = os.read(ours, 10_000) if select.select([ours], [], [], 1)[0] else b""
+    os.close(ours)
+    os.close(theirs)
+    assert ran.stdout == b"No problems found in 1 file.\n"
+    assert shown == b"\r\x1b[2Krunning the original\r\x1b[2K"
+
+
+def test_an_output_that_is_ascii() -> None:
+    Path("train.py").write_text("import tensorflow\nx = 'é日本' (\n", encoding="utf-8")
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    ran = subprocess.run([*TAPEFIX, "train.py", "mün.py"], capture_output=True, env=environment, check=False)
+    assert ran.returncode == 2
+    assert b"Traceback" not in ran.stderr
+    assert b"m?n.py" in ran.stderr or b"m??n.py" in ran.stderr
+
+
+def test_what_a_check_imports() -> None:
+    """A file with nothing to find needs none of the slow packages."""
+    Path("train.py").write_text("print(1)\n")
+    code = (
+        "import sys; from tapefix.__main__ import main; main(['train.py']); "
+        "print(sorted({'typer', 'rich', 'libcst', 'tensorflow', 'json', 'difflib', 'tempfile'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "No TensorFlow code found.\n[]\n"

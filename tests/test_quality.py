@@ -1,0 +1,23 @@
+"""The style and the types of tapefix itself, so that one command runs every check there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+# The examples are broken on purpose, and in the style of those who read them.
+CHECKED = "src tests benchmarks"
+
+
+@pytest.mark.parametrize("command", [f"ruff check {CHECKED}", f"ruff format --check {CHECKED}", "mypy"])
+def test_no_complaint(command: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
