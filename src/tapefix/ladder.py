@@ -289,7 +289,7 @@ class Ladder:
         runs = [*before, *after]
         proof = Proof(
             rows(before, after if changed else ()),
-            max((g.step + 1 for run in runs for g in run.gradients), default=0),
+            max((g.step for run in runs for g in run.gradients), default=0),
             len(before),
             seconds,
             verdict,

@@ -139,13 +139,10 @@ class Repairer:
                 diagnose=True,
             )
         ).result()
-        proof = Proof(rows([run], ()), _steps([run]), 1, run.seconds, None, unmeasurable(run) or "")
+        steps = max((gradient.step for gradient in run.gradients), default=0)
+        proof = Proof(rows([run], ()), steps, 1, run.seconds, None, unmeasurable(run) or "")
         notices = tuple(run.missing_protection)
         return FileResult(path, source.text, source.text, (), proof, notices)
-
-
-def _steps(runs: list[Run]) -> int:
-    return max((gradient.step + 1 for run in runs for gradient in run.gradients), default=0)
 
 
 def may_apply(candidate: Candidate, options: Options) -> bool:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 Vertex = ast.AST | Def
 
 # Calls and attributes whose result does not carry the value of their argument on.
-_NO_VALUE_CALLS = {
+NO_VALUE_CALLS = {
     "tf.stop_gradient", "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
     "keras.backend.shape", "keras.backend.int_shape", "keras.backend.ndim", "keras.ops.shape", "tf.zeros_like",
     "tf.ones_like", "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "len", "range", "isinstance",
     "type", "print", "id", "hasattr", "tf.print",
     "keras.backend.zeros_like", "keras.backend.ones_like",
 }  # fmt: skip
-_NO_VALUE_ATTRIBUTES = {"shape", "dtype", "ndim", "name", "path", "size", "device", "get_shape", "trainable", "losses"}
+NO_VALUE_ATTRIBUTES = {"shape", "dtype", "ndim", "name", "path", "size", "device", "get_shape", "trainable", "losses"}
 # Operations of which only some arguments carry a value that a gradient could follow: position and keyword.
-_VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
+VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
     "one_hot": (),
     "gather": ((0, "params"),),
     "gather_nd": ((0, "params"),),
@@ -74,18 +74,18 @@ class Flow:
                     found.append(value)
             return found
         if definition.value is not None:
-            found += self._unpacked(definition.value, definition.path)
+            found += self.unpacked(definition.value, definition.path)
         if definition.kind in ("assign", "loop", "with"):
             # Later changes of the same object by functions that see it as an outer name.
             found += [d for d in definition.scope.defs.get(definition.name, []) if d.kind == "mutate" and not d.previous]
         return found
 
-    def _unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[Vertex]:
+    def unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[Vertex]:
         """The part of `value` that unpacking takes, where the text tells; else all of it."""
         if not path:
             return [value]
         if isinstance(value, (ast.Tuple, ast.List)) and path[0] < len(value.elts) and not any(isinstance(e, ast.Starred) for e in value.elts):
-            return self._unpacked(value.elts[path[0]], path[1:])
+            return self.unpacked(value.elts[path[0]], path[1:])
         if isinstance(value, ast.Call):
             name = self.module.call_name(value)
             if name == "zip" and len(path) == 1 and path[0] < len(value.args):
@@ -96,7 +96,7 @@ class Flow:
                 return [value.func.value] if path[0] == 1 else []
             returned = [r for callee in self.objects.callees(value) for r in self.objects.returns.get(callee, [])]
             if returned and all(isinstance(r, ast.Tuple) and path[0] < len(r.elts) for r in returned):
-                return [v for r in returned for v in self._unpacked(r.elts[path[0]], path[1:])]  # type: ignore[attr-defined]
+                return [v for r in returned for v in self.unpacked(r.elts[path[0]], path[1:])]  # type: ignore[attr-defined]
         return [value]
 
     def _callback_arguments(self, parameter: Def) -> list[Vertex]:
@@ -138,11 +138,11 @@ class Flow:
         if isinstance(node, ast.Call):
             return self._call(node)
         if isinstance(node, ast.Attribute):
-            if node.attr in _NO_VALUE_ATTRIBUTES:
+            if node.attr in NO_VALUE_ATTRIBUTES:
                 return []
             writes = self.objects.attribute_values(node)
             if writes:
-                return [v for value, path in writes for v in self._unpacked(value, path)]
+                return [v for value, path in writes for v in self.unpacked(value, path)]
             return [node.value]
         if isinstance(node, ast.Subscript):
             return [node.value]
@@ -160,13 +160,13 @@ class Flow:
 
     def _call(self, node: ast.Call) -> list[Vertex]:
         name = self.module.call_name(node)
-        if name in _NO_VALUE_CALLS:
+        if name in NO_VALUE_CALLS:
             return []
         if isinstance(node.func, ast.Attribute) and node.func.attr in _DRAWS:
             return []
         operation = self.module.op(node)
-        if operation in _VALUE_ARGUMENTS and (operation != "where" or len(node.args) + len(node.keywords) > 1):
-            wanted = [argument(node, position, keyword) for position, keyword in _VALUE_ARGUMENTS[operation]]
+        if operation in VALUE_ARGUMENTS and (operation != "where" or len(node.args) + len(node.keywords) > 1):
+            wanted = [argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation]]
             return [value for value in wanted if value is not None]
         arguments: list[Vertex] = [*node.args, *[k.value for k in node.keywords]]
         callees = self.objects.callees(node)

@@ -62,7 +62,7 @@ class FullReporter(Reporter):
         if outcome.applied is not None:
             unsafe = "" if outcome.applied.safe else " (unsafe: changes what is computed or trained)"
             block += self._text(f"repair: {outcome.applied.title}{unsafe}", "  ")
-        elif outcome.reason:
+        elif outcome.reason and outcome.reason != finding.advice:
             block += self._text(f"not repaired: {outcome.reason}", "  ")
         return block
 
@@ -92,17 +92,17 @@ class FullReporter(Reporter):
         if not proof.rows:
             block = self._text(title, "  ")
         elif len(title) > self.terminal.width - 2:
-            block = [*self._text(title, "  "), *self._table("", proof, not probe)[1:]]
+            block = [*self._text(title, "  "), *self._table("", proof)[1:]]
         else:
-            block = self._table(title, proof, not probe)
+            block = self._table(title, proof)
         if proof.verdict is not None:
             block[0] = block[0].replace(word, self.terminal.paint(word, _VERDICTS[proof.verdict]), 1)
         return block
 
-    def _table(self, title: str, proof: Proof, after: bool) -> list[str]:
+    def _table(self, title: str, proof: Proof) -> list[str]:
         from tapefix.report.table import gradient_table
 
-        return [f"  {line}" for line in gradient_table(title, proof.rows, self.terminal, after)]
+        return [f"  {line}" for line in gradient_table(title, proof.rows, self.terminal)]
 
     def _text(self, text: str, indent: str) -> list[str]:
         import textwrap

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from typing import TextIO
 
@@ -23,6 +22,8 @@ class Progress:
         """Show `text` in place of what was shown; proofs call this from several threads."""
         if not self._shows:
             return
+        import shutil
+
         # A line that wraps cannot be rewritten.
         room = shutil.get_terminal_size().columns - 1
         with self._lock:

@@ -10,8 +10,9 @@ _BROKEN = 20
 _SHORTEST_NAME = 12
 
 
-def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal, after: bool) -> list[str]:
-    """The title line and the rows. `after` says whether there is a column for the repaired code."""
+def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal) -> list[str]:
+    """The title line and the rows; there is one column of gradients where nothing was repaired."""
+    after = any(row.after for row in rows)
     shown, left_out = _chosen(rows)
     heads = ("before", "after") if after else ("gradient",)
     values = [(row.before, row.after) if after else (row.before,) for row in shown]
@@ -29,7 +30,7 @@ def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal, after:
     name_width = max(map(cells, names), default=0)
     left = name_width + (shapes + 2 if shapes else 0)
     lines = []
-    if 2 + left >= cells(title) + 2:
+    if 2 + left >= cells(title):
         first = title + " " * (2 + left - cells(title))
     elif cells(title) + sum(width + 2 for width in widths) <= terminal.width - 2:
         # The names are short: they get the room that the title takes.

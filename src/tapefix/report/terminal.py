@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import unicodedata
 from dataclasses import dataclass
 from typing import TextIO
@@ -25,7 +24,7 @@ class Terminal:
     def of(cls, stream: TextIO) -> Terminal:
         """What the stream and the environment say: 80 columns and no colours where it is no terminal."""
         crops = is_terminal(stream) or os.environ.get("COLUMNS", "").isdigit()
-        width = shutil.get_terminal_size((80, 24)).columns if crops else 80
+        width = _columns() if crops else 80
         return cls(stream, max(width, _NARROWEST), crops, _coloured(stream))
 
     def paint(self, text: str, *styles: str) -> str:
@@ -41,6 +40,12 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except ValueError:
         return False
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 def _coloured(stream: TextIO) -> bool:

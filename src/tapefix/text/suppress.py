@@ -14,9 +14,10 @@ from tapefix.findings import Finding, Span
 
 _CODE = r"[A-Za-z]+[0-9]+"
 _CODES = rf"{_CODE}(?:[\s,]+{_CODE})*"
-_NOQA = re.compile(rf"#\s*noqa\b(?:\s*:\s*(?P<codes>{_CODES}))?", re.IGNORECASE)
-_IGNORE = re.compile(rf"#\s*tapefix:\s*ignore\b(?!-)(?:\s*\[\s*(?P<codes>{_CODES})\s*,?\s*\])?")
-_IGNORE_FILE = re.compile(r"#\s*tapefix:\s*ignore-file\b")
+# Not compiled here: most files have no such comment, and compiling costs more than the rest of this module.
+_NOQA = rf"(?i:#\s*noqa\b(?:\s*:\s*(?P<codes>{_CODES}))?)"
+_IGNORE = rf"#\s*tapefix:\s*ignore\b(?!-)(?:\s*\[\s*(?P<codes>{_CODES})\s*,?\s*\])?"
+_IGNORE_FILE = r"#\s*tapefix:\s*ignore-file\b"
 
 
 class UnusedSuppression:
@@ -112,11 +113,11 @@ class Suppressions:
     def _read(self, text: str) -> None:
         statements: list[tuple[int, int]] | None = None
         for token, first, ends_line in _comments(text):
-            if _IGNORE_FILE.search(token.string):
+            if re.search(_IGNORE_FILE, token.string):
                 self._whole_file = True
-            match = _IGNORE.search(token.string)
+            match = re.search(_IGNORE, token.string)
             own = match is not None
-            match = match or _NOQA.search(token.string)
+            match = match or re.search(_NOQA, token.string)
             if match is None:
                 continue
             codes = frozenset(re.findall(_CODE, (match["codes"] or "").upper()))

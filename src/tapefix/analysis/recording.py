@@ -1,0 +1,486 @@
+"""What a tape records between its sources and its target, and what runs outside of it.
+
+A walk backwards from the target, which knows through which call it entered a helper function. Each value is marked
+with how it hangs on the sources: `ref` (it is the source itself, or holds it: later operations can still be
+recorded), `in` (computed from it while the tape records), `out` (computed from it while the tape does not record).
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARGUMENTS
+from tapefix.analysis.scopes import Def, Function
+from tapefix.analysis.tapes import GradientCall, Tape, argument
+from tapefix.analysis.training import VARIABLE_LISTS
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+Marks = frozenset[str]
+_NONE: Marks = frozenset()
+# Methods and functions whose result the author has taken out of the gradient, or that carries none.
+_DETACHING = {"numpy", "item", "tolist", "gradient", "jacobian", "batch_jacobian", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
+_DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
+_HOLDERS = {"list", "tuple", "dict", "zip", "enumerate", "reversed", "sorted", "set", "tf.nest.flatten", "getattr", "next", "iter"}
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+@dataclass(eq=False, slots=True)
+class Unit:
+    """One thing that gradients are asked for: a variable or tensor, or all variables of a model."""
+
+    text: str
+    node: ast.expr
+    model: bool
+    definitions: set[Def] = field(default_factory=set)
+    origins: set[ast.AST] = field(default_factory=set)
+    classes: set[ast.ClassDef] = field(default_factory=set)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """A helper function that the walk is in, and the call through which it came."""
+
+    function: Function
+    call: ast.Call
+    outer: Frame | None
+    recorded: bool
+
+
+@dataclass(slots=True)
+class Road:
+    """How one unit is connected with the target. `outside` holds the definitions (and attribute writes) that are
+    computed from it while the tape does not record."""
+
+    unit: Unit
+    marks: Marks
+    outside: list[Def]
+    writes: list[ast.expr]
+    opaque: bool
+
+
+class Recording:
+    """The roads from the sources of one gradient call to its target."""
+
+    def __init__(self, module: Module, gradient: GradientCall, tape: Tape) -> None:
+        self.module = module
+        self.objects = module.objects
+        self.gradient = gradient
+        self.tape = tape
+        self.home = module.function(tape.block)
+        self.run = self._functions_run(tape.block)
+
+    def roads(self) -> list[Road]:
+        """One road for each source whose identity the text shows."""
+        return [_Walk(self, unit).road() for unit in self.units(self.gradient.sources)]
+
+    def _functions_run(self, block: ast.With | ast.AsyncWith) -> set[Function]:
+        found: set[Function] = set()
+        queue: list[ast.AST] = list(block.body)
+        while queue:
+            for node in ast.walk(queue.pop()):
+                if isinstance(node, ast.Call):
+                    for callee in self.objects.callees(node):
+                        if callee not in found:
+                            found.add(callee)
+                            queue.append(callee)
+        return found
+
+    # -------------------------------------------------------------- sources
+
+    def units(self, node: ast.expr, depth: int = 8) -> list[Unit]:
+        """The single variables and models that a `sources` expression names."""
+        if depth <= 0:
+            return []
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [u for item in node.elts for u in self.units(item, depth - 1)]
+        if isinstance(node, ast.Starred):
+            return self.units(node.value, depth - 1)
+        if isinstance(node, ast.BinOp):
+            return self.units(node.left, depth - 1) + self.units(node.right, depth - 1)
+        if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in VARIABLE_LISTS]
+            return [u for n in inner for u in self.units(n, depth - 1)]
+        if isinstance(node, ast.Attribute) and node.attr in VARIABLE_LISTS and not self.objects.attribute_values(node):
+            return [self._model_unit(node.value)]
+        if isinstance(node, ast.Call) and self.module.call_name(node) in _HOLDERS and node.args:
+            return [u for a in node.args for u in self.units(a, depth - 1)]
+        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
+            found = []
+            for origin in self.objects.origins(node):
+                if isinstance(origin, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)) or (
+                    isinstance(origin, ast.Attribute) and origin.attr in VARIABLE_LISTS and origin is not node
+                ):
+                    found += self.units(origin, depth - 1)  # type: ignore[arg-type]
+            if found:
+                return found
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                return [self._value_unit(node)]
+        return []
+
+    def _model_unit(self, node: ast.expr) -> Unit:
+        unit = Unit(self.module.source(node), node, True)
+        if isinstance(node, ast.Name):
+            unit.definitions.update(self.module.definitions(node))
+        queue: list[ast.AST] = [o for o in self.objects.origins(node) if isinstance(o, ast.Call)]
+        if self.objects.is_self(node) and (owner := self.module.class_of(node)) is not None:
+            unit.classes.update(self.objects.bases(owner))
+            queue += self._attribute_parts(owner)
+        # The layers and models that it is built of belong to it.
+        while queue:
+            part = queue.pop()
+            if part in unit.origins:
+                continue
+            unit.origins.add(part)
+            made = self.objects.instance_class(part)
+            if made is not None and made not in unit.classes:
+                unit.classes.update(self.objects.bases(made))
+                queue += self._attribute_parts(made)
+            if isinstance(part, ast.Call):
+                queue += self._parts(part)
+        return unit
+
+    def _attribute_parts(self, owner: ast.ClassDef) -> list[ast.AST]:
+        values = [v for (c, _), writes in self.objects.attribute_writes.items() if c in set(self.objects.bases(owner)) for v, _ in writes]
+        return [o for value in values for o in self._made(value)]
+
+    def _parts(self, call: ast.Call) -> list[ast.AST]:
+        found: list[ast.AST] = []
+        for vertex in self.module.flow.backward([*call.args, *[k.value for k in call.keywords]]):
+            if isinstance(vertex, ast.Call):
+                found += self._made(vertex)
+                found += self._made(vertex.func)
+        return found
+
+    def _made(self, node: ast.expr) -> list[ast.AST]:
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [o for item in node.elts for o in self._made(item)]
+        return [o for o in self.objects.origins(node, 6) if self.objects.made_kind(o) in ("model", "layer", "variable", "module")]
+
+    def _value_unit(self, node: ast.Name | ast.Attribute) -> Unit:
+        unit = Unit(self.module.source(node), node, False)
+        queue: list[ast.AST] = [node]
+        while queue:
+            value = queue.pop()
+            if isinstance(value, ast.Name):
+                for definition in self.module.definitions(value):
+                    if definition in unit.definitions or definition.kind in ("import", "function", "class"):
+                        continue
+                    unit.definitions.add(definition)
+                    if definition.kind == "assign" and not definition.path and isinstance(definition.value, (ast.Name, ast.Attribute)):
+                        queue.append(definition.value)
+                    elif definition.kind == "parameter":
+                        queue += self.objects.arguments_of(definition)
+            elif isinstance(value, ast.Attribute):
+                unit.origins.update(o for o in self.objects.origins(value) if isinstance(o, ast.Call))
+            elif isinstance(value, ast.Call):
+                unit.origins.add(value)
+        for definition in unit.definitions:
+            if isinstance(definition.value, ast.Call) and not definition.path and self.objects.made_kind(definition.value) == "variable":
+                unit.origins.add(definition.value)
+        return unit
+
+
+class _Walk:
+    """The walk for one unit."""
+
+    def __init__(self, recording: Recording, unit: Unit) -> None:
+        self.recording = recording
+        self.module = recording.module
+        self.objects = recording.objects
+        self.unit = unit
+        self.opaque = False
+        self.outside: dict[Def, None] = {}
+        self.writes: dict[ast.expr, None] = {}
+        self._known: dict[tuple[int, int], Marks] = {}
+        self._depth = 0
+
+    def road(self) -> Road:
+        marks = self.value(self.recording.gradient.target, None)
+        return Road(self.unit, marks, list(self.outside), list(self.writes), self.opaque)
+
+    def recorded(self, node: ast.AST, frame: Frame | None) -> bool:
+        if frame is not None:
+            for function in (node, *self.module.ancestors(node)):
+                if function is frame.function:
+                    return frame.recorded
+        block = self.recording.tape.block
+        for above in self.module.ancestors(node):
+            if above is block:
+                return not any(self.module.inside(node, item) for item in block.items)
+            if above in self.recording.run:
+                return True
+        return False
+
+    # -------------------------------------------------------------- values
+
+    def value(self, node: ast.expr, frame: Frame | None) -> Marks:
+        key = (id(node), id(frame))
+        known = self._known.get(key)
+        if known is None:
+            if self._depth > 150:
+                self.opaque = True
+                return _NONE
+            self._known[key] = _NONE
+            self._depth += 1
+            known = self._known[key] = self._value(node, frame)
+            self._depth -= 1
+        return known
+
+    def _value(self, node: ast.expr, frame: Frame | None) -> Marks:
+        if node in self.unit.origins or self._is_unit(node):
+            return frozenset({"ref"})
+        if isinstance(node, ast.Name):
+            return _join(self.definition(d, frame) for d in self.module.definitions(node))
+        if isinstance(node, ast.Call):
+            return self._call(node, frame)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(node, frame)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)):
+            marks = _join(self.value(c, frame) for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
+            return marks if self._is_list_sum(node) else self._operation(node, marks, frame)
+        if isinstance(node, ast.Subscript):
+            return self._subscript(node, frame)
+        if isinstance(node, ast.IfExp):
+            return self.value(node.body, frame) | self.value(node.orelse, frame)
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+            return self.value(node.elt, frame)
+        if isinstance(node, ast.DictComp):
+            return self.value(node.value, frame)
+        if isinstance(node, ast.Dict):
+            return _join(self.value(v, frame) for v in node.values)
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Starred, ast.NamedExpr, ast.Await, ast.BoolOp)):
+            return _join(self.value(c, frame) for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
+        return _NONE
+
+    def _operation(self, node: ast.AST, marks: Marks, frame: Frame | None) -> Marks:
+        """What becomes of the marks of the operands when an operation runs at `node`."""
+        if not marks:
+            return marks
+        if not self.recorded(node, frame):
+            return frozenset({"out"})
+        return frozenset("in" if mark == "ref" else mark for mark in marks)
+
+    def _is_unit(self, node: ast.AST) -> bool:
+        """Is this expression the model, or the source, itself?"""
+        if isinstance(node, ast.Name):
+            return any(d in self.unit.definitions for d in self.module.definitions(node))
+        if isinstance(node, ast.Attribute):
+            if self.objects.is_self(node.value):
+                owner = self.module.class_of(node)
+                if owner in self.unit.classes and self.objects.kind(node) in ("model", "layer", "variable", "module"):
+                    return True
+            return isinstance(self.unit.node, ast.Attribute) and ast.dump(node) == ast.dump(self.unit.node) and self.module.class_of(
+                node
+            ) is self.module.class_of(self.unit.node)
+        return False
+
+    def _runs_unit(self, func: ast.expr) -> bool:
+        """Does a call of `func` run the model, or a part of it?"""
+        if self._is_unit(func) or self.objects.is_self(func):
+            return self._is_unit(func) or self.module.class_of(func) in self.unit.classes
+        if not self.unit.model:
+            return False
+        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__"):
+            return self._runs_unit(func.value)
+        return any(origin in self.unit.origins for origin in self.objects.origins(func))
+
+    def _attribute(self, node: ast.Attribute, frame: Frame | None) -> Marks:
+        if node.attr in NO_VALUE_ATTRIBUTES:
+            return _NONE
+        writes = self.objects.attribute_values(node)
+        if not writes:
+            return self.value(node.value, frame)
+        marks = _NONE
+        for value, path in writes:
+            found = _join(self.value(part, None) for part in self._unpacked(value, path))
+            if "out" in found:
+                self.writes[value] = None
+            marks |= found
+        return marks
+
+    def _subscript(self, node: ast.Subscript, frame: Frame | None) -> Marks:
+        marks = self.value(node.value, frame)
+        if "ref" in marks and self.objects.kind(node.value) == "variable" and isinstance(node.value, (ast.Name, ast.Attribute)):
+            return self._operation(node, marks, frame)
+        return marks
+
+    def _is_list_sum(self, node: ast.AST) -> bool:
+        """`a.trainable_variables + b.trainable_variables`, `[w] + [b]`."""
+        return isinstance(node, ast.BinOp) and any(
+            isinstance(side, (ast.List, ast.Tuple, ast.ListComp)) or (isinstance(side, ast.Attribute) and side.attr in VARIABLE_LISTS)
+            for side in (node.left, node.right)
+        )
+
+    # -------------------------------------------------------------- calls
+
+    def _call(self, node: ast.Call, frame: Frame | None) -> Marks:
+        name = self.module.call_name(node)
+        func = node.func
+        method = func.attr if isinstance(func, ast.Attribute) else None
+        if name in NO_VALUE_CALLS or name in _DETACHING_CALLS or (name or "").startswith("np."):
+            return _NONE
+        if method in _DETACHING:
+            return _NONE
+        arguments = [*node.args, *[k.value for k in node.keywords]]
+        if self._runs_unit(func):
+            return frozenset({"in" if self.recorded(node, frame) else "out"})
+        if self.objects.made_kind(node) is not None:
+            # A model, layer or variable made here: what it is made of is no computation of this step.
+            return _join(self.value(a, frame) for a in arguments if not isinstance(a, ast.Call)) & {"ref"}
+        operation = self.module.op(node)
+        if operation in VALUE_ARGUMENTS and (operation != "where" or len(arguments) > 1):
+            wanted = [argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation]]
+            arguments = [value for value in wanted if value is not None]
+        callees = self.objects.callees(node)
+        if callees:
+            return self._helper(node, callees, frame)
+        marks = _join(self.value(a, frame) for a in arguments)
+        for passed in arguments:
+            marks |= self._passed_function(passed, node, frame)
+        if name is None and isinstance(func, ast.Attribute):
+            marks |= self.value(func.value, frame)
+        elif isinstance(func, ast.Call):
+            marks |= self.value(func, frame)
+        if name is None and not marks and self._is_opaque(func):
+            self.opaque = True
+        if name in _HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
+            return marks
+        if name is not None and name.startswith(("tf.", "keras.")):
+            return self._operation(node, marks, frame)
+        if name is None and self.objects.kind(func) in ("model", "layer", "loss"):
+            return self._operation(node, marks, frame)
+        if name is not None and not self.recorded(node, frame):
+            return marks  # some other library: it may hold on to the variable (a distribution does)
+        if name is None and "ref" in marks and not self.recorded(node, frame):
+            return marks
+        return self._operation(node, marks, frame)
+
+    def _helper(self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None) -> Marks:
+        """A call of functions of this module."""
+        recorded = self.recorded(node, frame)
+        depth, above = 0, frame
+        while above is not None:
+            if above.function in callees:
+                return _NONE
+            depth, above = depth + 1, above.outer
+        if depth > 6:
+            self.opaque = True
+            return _NONE
+        marks = _NONE
+        for callee in callees:
+            inner = self._frame(callee, node, frame, recorded)
+            for value in self.objects.returns.get(callee, []):
+                marks |= self.value(value, inner)
+        if self.objects.kind(node.func) in ("model", "layer", "loss"):
+            marks |= self._operation(node, _join(self.value(a, frame) for a in node.args), frame)
+        return marks
+
+    def _frame(self, function: Function, call: ast.Call, outer: Frame | None, recorded: bool) -> Frame:
+        key = (id(function), id(call), id(outer))
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = Frame(function, call, outer, recorded)
+        return frame
+
+    @property
+    def _frames(self) -> dict[tuple[int, int, int], Frame]:
+        if not hasattr(self, "_made_frames"):
+            self._made_frames: dict[tuple[int, int, int], Frame] = {}
+        return self._made_frames
+
+    def _passed_function(self, passed: ast.expr, node: ast.Call, frame: Frame | None) -> Marks:
+        """A function handed over (`tf.map_fn(f, xs)`) runs where it is handed over, as far as anyone can tell."""
+        if not isinstance(passed, (ast.Lambda, ast.Name)):
+            return _NONE
+        marks = _NONE
+        for origin in self.objects.origins(passed, 4) if isinstance(passed, ast.Name) else [passed]:
+            if isinstance(origin, _FUNCTIONS):
+                inner = self._frame(origin, node, frame, self.recorded(node, frame))
+                marks |= _join(self.value(value, inner) for value in self.objects.returns.get(origin, []))
+        return marks
+
+    def _is_opaque(self, func: ast.expr) -> bool:
+        """May this call run code of which the module shows nothing?"""
+        if self.objects.kind(func) is not None:
+            return False
+        if isinstance(func, ast.Name):
+            return bool(self.module.definitions(func))
+        if isinstance(func, ast.Attribute):
+            if self.objects.is_self(func.value):
+                return True
+            return not [o for o in self.objects.origins(func.value) if isinstance(o, (ast.Call, ast.Constant, ast.BinOp))]
+        return True
+
+    # -------------------------------------------------------------- definitions
+
+    def definition(self, definition: Def, frame: Frame | None) -> Marks:
+        if definition in self.unit.definitions:
+            return frozenset({"ref"})
+        while frame is not None and not self._belongs(definition, frame):
+            frame = frame.outer
+        key = (id(definition), id(frame))
+        known = self._known.get(key)
+        if known is None:
+            self._known[key] = _NONE
+            known = self._known[key] = self._definition(definition, frame)
+            if "out" in known and not self.recorded(definition.node, frame) and frame is None:
+                self.outside[definition] = None
+        return known
+
+    @staticmethod
+    def _belongs(definition: Def, frame: Frame) -> bool:
+        scope = definition.scope
+        while scope is not None and isinstance(scope.node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
+            scope = scope.parent  # type: ignore[assignment]
+        return scope is not None and scope.node is frame.function
+
+    def _definition(self, definition: Def, frame: Frame | None) -> Marks:
+        if definition.kind == "parameter":
+            if frame is not None:
+                passed = self._passed(definition, frame)
+                return _join(self.value(a, frame.outer) for a in passed)
+            return _join(self.value(a, None) for a in self.objects.arguments_of(definition))
+        marks = _join(self.definition(d, frame) for d in definition.previous)
+        if definition.kind == "mutate":
+            for value in self.module.flow.inputs(definition):
+                if isinstance(value, ast.expr):
+                    marks |= self.value(value, frame)
+            return marks
+        if definition.value is not None:
+            marks |= _join(self.value(v, frame) for v in self._unpacked(definition.value, definition.path))
+        if definition.kind == "augment" and not isinstance(definition.value, (ast.List, ast.Tuple, ast.ListComp)):
+            return self._operation(definition.node, marks, frame)
+        return marks
+
+    def _passed(self, parameter: Def, frame: Frame) -> list[ast.expr]:
+        """What the call of this frame passes for a parameter; everything, where a function was handed over."""
+        names = [a.arg for a in self.objects.parameters(frame.function)]
+        if frame.function not in self.objects.callees(frame.call):
+            return [a for a in frame.call.args if not isinstance(a, ast.Lambda)]
+        found = [k.value for k in frame.call.keywords if k.arg == parameter.name or k.arg is None]
+        if parameter.name not in names:
+            return [*found, *frame.call.args]
+        position = names.index(parameter.name)
+        if any(isinstance(a, ast.Starred) for a in frame.call.args[: position + 1]):
+            return [*found, *frame.call.args]
+        if position < len(frame.call.args):
+            found.append(frame.call.args[position])
+        return found
+
+    def _unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[ast.expr]:
+        if path and isinstance(value, ast.Call) and not isinstance(value.func, ast.Name):
+            return [value]
+        if path and isinstance(value, ast.Call) and self.module.call_name(value) not in ("zip", "enumerate"):
+            return [value]  # a helper: its call must be walked with its own frame
+        return [v for v in self.module.flow.unpacked(value, path) if isinstance(v, ast.expr)]
+
+
+def _join(marks: object) -> Marks:
+    found: Marks = _NONE
+    for item in marks:  # type: ignore[attr-defined]
+        found |= item
+    return found

@@ -1,0 +1,207 @@
+"""Who needs the result of a function: Keras, a tape, or a caller that computes with it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Function
+from tapefix.analysis.tapes import argument
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+# Methods of a Keras model that Keras calls and whose result it uses.
+STEPS = ("train_step", "test_step", "predict_step", "compute_loss")
+# Where a function of the user is handed to Keras or TensorFlow, which then uses what it returns.
+_KEYWORDS = {"activation", "recurrent_activation", "kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_initializer"}
+_TAKERS = {"map_fn", "vectorized_map", "scan", "foldl", "foldr", "value_and_gradient", "minimize", "lbfgs_minimize"}
+_UNUSED = {"print", "tf.print", "type", "id", "isinstance", "repr", "str", "bool", "hasattr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Why a function must return something: a phrase for the message, and the call that uses the result, if any.
+
+    `names` are the names that a caller unpacks the result into; `kind` is loss, class, layer, model, lambda, step,
+    callback or caller.
+    """
+
+    kind: str
+    reason: str
+    place: ast.AST | None = None
+    names: tuple[str, ...] = ()
+
+
+class Results:
+    """Answers for one module, one function at a time."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.objects = module.objects
+        self._needs: dict[Function, Need | None] = {}
+
+    def need(self, function: Function) -> Need | None:
+        """Who needs what `function` returns, None where nobody is known to."""
+        if function not in self._needs:
+            self._needs[function] = None  # a recursion shows no new use
+            self._needs[function] = self._from_framework(function) or self._from_callers(function)
+        return self._needs[function]
+
+    # -------------------------------------------------------------- functions that Keras and TensorFlow call
+
+    def _from_framework(self, function: Function) -> Need | None:
+        name = getattr(function, "name", "")
+        owner = self.module.method_class(function)
+        kind = self.objects.class_kind(owner) if owner is not None else None
+        if kind == "model" and name in STEPS:
+            return Need("step", f"Keras uses what {name} returns")
+        if kind in ("layer", "model") and name == "call":
+            return Need(kind, f"every forward pass of {owner.name if owner else 'the layer'} is None")
+        if kind == "loss" and name == "call":
+            return Need("class", "Keras uses what it returns as the loss")
+        if kind is None and owner is not None and name == "__call__" and self._is_regularizer(owner):
+            return Need("callback", "Keras adds what it returns to the loss")
+        if owner is not None and kind is not None:
+            return None
+        if function in self.module.training.losses:
+            return Need("loss", "Keras uses what it returns as the loss")
+        if self.module.training.forward_methods.get(function) == "lambda":
+            return Need("lambda", "the Lambda layer passes on what it returns")
+        for call, slot in self._handed_over(function):
+            return Need("callback", f"{slot} uses what it returns", call)
+        return None
+
+    def _is_regularizer(self, owner: ast.ClassDef) -> bool:
+        return any((self.module.name(base) or "").startswith(("keras.regularizers.", "keras.constraints.", "keras.initializers.")) for base in owner.bases)
+
+    def _handed_over(self, function: Function) -> list[tuple[ast.Call, str]]:
+        name = getattr(function, "name", None)
+        found = []
+        for call in self.module.calls:
+            for keyword in call.keywords:
+                if keyword.arg in _KEYWORDS and self._names(keyword.value, function, name):
+                    found.append((call, f"the argument {keyword.arg}"))
+            last = call.func.attr if isinstance(call.func, ast.Attribute) else None
+            if last in _TAKERS and call.args and self._names(call.args[0], function, name):
+                found.append((call, last))
+        return found
+
+    def _names(self, node: ast.AST, function: Function, name: str | None) -> bool:
+        if node is function:
+            return True
+        return isinstance(node, ast.Name) and node.id == name and any(d.node is function for d in self.module.definitions(node))
+
+    # -------------------------------------------------------------- functions of which a caller uses the result
+
+    def calls_of(self, function: Function) -> list[ast.Call]:
+        """The calls that run `function` by its name, cheaply found (no call through another name)."""
+        name = getattr(function, "name", None)
+        if name is None:
+            return []
+        found = []
+        for call in self.module.calls:
+            func = call.func
+            spelled = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else None
+            if spelled == name and function in self.objects.callees(call):
+                found.append(call)
+        return found
+
+    def _from_callers(self, function: Function) -> Need | None:
+        calls = self.calls_of(function)
+        for call in calls:
+            names = self._unpacked(call)
+            if names:
+                return Need("caller", f"line {call.lineno} unpacks its result", call, names)
+        for call in calls:
+            use = self.strict_use(call)
+            if use is not None:
+                return Need("caller", f"line {use.lineno} computes with its result", use)  # type: ignore[attr-defined]
+        return None
+
+    def _unpacked(self, call: ast.Call) -> tuple[str, ...]:
+        parent = self.module.parent(call)
+        if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], (ast.Tuple, ast.List)):
+            return tuple(e.id if isinstance(e, ast.Name) else "" for e in parent.targets[0].elts)
+        return ()
+
+    def strict_use(self, node: ast.AST, depth: int = 4) -> ast.AST | None:
+        """A place that fails, or computes nonsense, where `node` is None; None where every use could bear a None."""
+        parent = self.module.parent(node)
+        if parent is None or depth <= 0:
+            return None
+        if isinstance(parent, (ast.BinOp, ast.Starred)) or (isinstance(parent, ast.UnaryOp) and not isinstance(parent.op, ast.Not)):
+            return parent
+        if isinstance(parent, ast.Compare):
+            return parent if all(isinstance(op, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for op in parent.ops) else None
+        if isinstance(parent, (ast.Attribute, ast.Subscript)) and parent.value is node:
+            return parent
+        if isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node:
+            return node
+        if isinstance(parent, ast.AugAssign):
+            return parent
+        if isinstance(parent, ast.keyword) or (isinstance(parent, ast.Call) and node in parent.args):
+            return self._strict_argument(node, parent)
+        if isinstance(parent, ast.Call):
+            return parent  # the result is called
+        if isinstance(parent, ast.IfExp) and parent.test is not node:
+            return self.strict_use(parent, depth - 1)
+        if isinstance(parent, (ast.List, ast.Tuple, ast.ListComp, ast.GeneratorExp)) and getattr(parent, "elt", node) is node:
+            above = self.module.parent(parent)
+            return self._strict_argument(parent, above) if isinstance(above, ast.Call) and parent in above.args else None
+        if isinstance(parent, (ast.Assign, ast.AnnAssign)):
+            return self._strict_name(parent, depth)
+        if isinstance(parent, (ast.Return, ast.Lambda)):
+            outer = parent if isinstance(parent, ast.Lambda) else self.module.function(parent)
+            need = self.need(outer) if outer is not None else None  # type: ignore[arg-type]
+            return node if need is not None else None
+        return None
+
+    def _strict_argument(self, node: ast.AST, parent: ast.AST) -> ast.AST | None:
+        call = self.module.parent(parent) if isinstance(parent, ast.keyword) else parent
+        if not isinstance(call, ast.Call):
+            return None
+        name = self.module.call_name(call)
+        if name in _UNUSED:
+            return None
+        if isinstance(parent, ast.keyword):
+            is_loss = parent.arg == "loss" and isinstance(call.func, ast.Attribute) and call.func.attr == "compile"
+            return call if is_loss else None
+        if name is not None and name.startswith(("tf.", "np.", "keras.ops.", "keras.backend.")):
+            return call if self.module.op(call) is not None or self.module.numpy_op(call) is not None else None
+        if name in ("float", "len", "sum", "zip", "enumerate", "int", "min", "max"):
+            return call
+        if any(gradient.call is call and gradient.target is node for gradient in self.module.tapes.gradients):
+            return call
+        if self.module.training.is_forward(call) or self.objects.kind(call.func) == "loss":
+            return call
+        return None
+
+    def _strict_name(self, assign: ast.Assign | ast.AnnAssign, depth: int) -> ast.AST | None:
+        targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
+        for target in targets:
+            if isinstance(target, (ast.Tuple, ast.List)):
+                return assign
+            if isinstance(target, ast.Name):
+                bound = self.module.reaching.bindings.get(target, [])
+                for use in bound[0].uses if bound else ():
+                    if len(self.module.definitions(use)) == 1 and (found := self.strict_use(use, depth - 1)) is not None:
+                        return found
+            elif isinstance(target, ast.Attribute) and self.objects.is_self(target.value):
+                owner = self.module.class_of(target)
+                if owner is None or len(self.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+                    continue
+                for read in self.module.all(ast.Attribute):
+                    same = read.attr == target.attr and isinstance(read.ctx, ast.Load)  # type: ignore[attr-defined]
+                    if same and self.module.class_of(read) is owner and self.objects.is_self(read.value):  # type: ignore[attr-defined]
+                        found = self.strict_use(read, depth - 1)
+                        if found is not None:
+                            return found
+        return None
+
+
+def takes_function(call: ast.Call) -> ast.expr | None:
+    """The function handed to a call such as `tf.map_fn(f, xs)` or `optimizer.minimize(f, variables)`."""
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else None
+    return argument(call, 0, "fn") if last in _TAKERS else None
