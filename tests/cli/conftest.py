@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,8 +102,7 @@ def canned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[CannedRepairer
 
     def use(results: Callable[[str, str], FileResult]) -> type[CannedRepairer]:
         fake = type("Fake", (CannedRepairer,), {"results": staticmethod(results), "options": []})
-        monkeypatch.setattr(tapefix.repair, "Repairer", fake, raising=False)
-        monkeypatch.setattr(tapefix.repair, "Options", SimpleNamespace, raising=False)
+        monkeypatch.setattr(tapefix.repair, "Repairer", fake)
         return fake
 
     return use

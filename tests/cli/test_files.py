@@ -15,8 +15,6 @@ from tapefix.outcome import FileResult
 
 Run = Callable[..., Ran]
 
-pytestmark = pytest.mark.usefixtures("swapping")
-
 
 def write(run: Run, data: bytes) -> bytes:
     path = Path("train.py")

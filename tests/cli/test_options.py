@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "--select", "tpf406,TPF001", "--ignore", "TPF001", "broken.py", "--", "--epochs", "-", "--write",
     )  # fmt: skip
     (options,) = swapping.options
-    assert vars_of(options) == {
+    assert asdict(options) == {
         "mode": "diff",
         "unsafe_fixes": True,
         "verify": True,
@@ -108,10 +109,6 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "ignore": ("TPF001",),
         "argv": ("--epochs", "-", "--write"),
     }
-
-
-def vars_of(options: Any) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in options.__dict__}
 
 
 @pytest.mark.parametrize(

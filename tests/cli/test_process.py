@@ -16,7 +16,7 @@ from conftest import BROKEN, HEALTHY
 TAPEFIX = [sys.executable, "-m", "tapefix"]
 # A repairer that takes a while, and says whether it was closed.
 SLOW = """
-import sys, time, types
+import sys, time
 import tapefix.repair
 from tapefix.__main__ import main
 from tapefix.outcome import FileResult
@@ -35,7 +35,6 @@ class Slow:
         return FileResult(path, source.text, source.text)
 
 tapefix.repair.Repairer = Slow
-tapefix.repair.Options = types.SimpleNamespace
 sys.exit(main(["--write", "train.py"]))
 """
 

@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Layers that hand on the values of their input as they are.
-_THROUGH = {"Flatten", "Reshape", "Dropout", "Permute", "RepeatVector", "Concatenate", "Cropping2D", "ZeroPadding2D", "TimeDistributed"}
+_THROUGH = {"Flatten", "Reshape", "Dropout", "Permute", "RepeatVector", "Concatenate", "Cropping2D", "ZeroPadding2D"}
 _ACTIVATION_LAYERS = {"Softmax": "softmax", "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "leaky_relu"}
 _LINEAR_LAYERS = {
     "Dense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "EinsumDense",
     "SeparableConv1D", "SeparableConv2D", "DepthwiseConv2D", "LocallyConnected1D", "LocallyConnected2D",
 }  # fmt: skip
-# What a `Dense(1, "sigmoid")` may have at its second place; for convolutions the activation is a keyword.
 _DEPTH = 6
 
 

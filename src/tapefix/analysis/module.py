@@ -13,8 +13,12 @@ from tapefix.findings import Span
 
 if TYPE_CHECKING:
     from tapefix.analysis.flow import Flow
+    from tapefix.analysis.layers import Layers
     from tapefix.analysis.objects import Objects
-    from tapefix.analysis.tapes import Tapes
+    from tapefix.analysis.ranges import Ranges
+    from tapefix.analysis.results import Results
+    from tapefix.analysis.recording import Road
+    from tapefix.analysis.tapes import GradientCall, Tapes
     from tapefix.analysis.training import Training
     from tapefix.proof.run import Run
 
@@ -259,10 +263,39 @@ class Module:
         return Tapes(self)
 
     @cached_property
+    def recordings(self) -> dict[GradientCall, tuple[list[Road], list[Road]]]:
+        """The roads of each gradient call whose tape is known: as recorded, and if the tape recorded until the call."""
+        from tapefix.analysis.recording import Recording
+
+        return {
+            gradient: (Recording(self, gradient, gradient.tape).roads(), Recording(self, gradient, gradient.tape, True).roads())
+            for gradient in self.tapes.gradients
+            if gradient.tape is not None
+        }
+
+    @cached_property
     def training(self) -> Training:
         from tapefix.analysis.training import Training
 
         return Training(self)
+
+    @cached_property
+    def results(self) -> Results:
+        from tapefix.analysis.results import Results
+
+        return Results(self)
+
+    @cached_property
+    def layers(self) -> Layers:
+        from tapefix.analysis.layers import Layers
+
+        return Layers(self)
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        from tapefix.analysis.ranges import Ranges
+
+        return Ranges(self)
 
     def scope_nodes(self) -> list[ScopeNode]:
         return list(self.reaching.scope_of)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _DEPTH = 12
+_UNDER_WAY = 40
 
 # Base classes, by what an instance of them is.
 _BASES = {
@@ -167,7 +168,8 @@ class Objects:
 
         Follows names, attributes of self, parameters to the call sites, and what functions of the module return.
         """
-        if depth <= 0 or id(node) in self._busy:
+        # Callees ask for origins and origins for callees: how many are under way bounds the two together.
+        if depth <= 0 or id(node) in self._busy or len(self._busy) > _UNDER_WAY:
             return []
         self._busy.add(id(node))
         try:
@@ -235,6 +237,8 @@ class Objects:
     def members(self, node: ast.AST, depth: int = _DEPTH, path: tuple[int, ...] = ()) -> list[ast.AST]:
         """The origins of the things held by a list, tuple or dict."""
         found: list[ast.AST] = []
+        if depth <= 0:
+            return found
         sources = self.origins(node, depth)
         if isinstance(node, ast.Name):
             for definition in self.module.definitions(node):
@@ -244,14 +248,14 @@ class Objects:
         for origin in sources:
             if isinstance(origin, (ast.List, ast.Tuple, ast.Set)):
                 for item in origin.elts:
-                    found += self.elements(item, path, depth) if not isinstance(item, ast.Starred) else self.members(item.value, depth, path)
+                    found += self.elements(item, path, depth) if not isinstance(item, ast.Starred) else self.members(item.value, depth - 1, path)
             elif isinstance(origin, (ast.ListComp, ast.GeneratorExp)):
                 found += self.origins(origin.elt, depth)
             elif isinstance(origin, ast.Dict):
                 for value in origin.values:
                     found += self.origins(value, depth)
             elif isinstance(origin, ast.BinOp):
-                found += self.members(origin.left, depth, path) + self.members(origin.right, depth, path)
+                found += self.members(origin.left, depth - 1, path) + self.members(origin.right, depth - 1, path)
         return found
 
     def attribute_values(self, node: ast.Attribute) -> list[tuple[ast.expr, tuple[int, ...]]]:

@@ -63,14 +63,18 @@ class Road:
 
 
 class Recording:
-    """The roads from the sources of one gradient call to its target."""
+    """The roads from the sources of one gradient call to its target.
 
-    def __init__(self, module: Module, gradient: GradientCall, tape: Tape) -> None:
+    `extended`: as if the tape recorded until the gradient is asked for.
+    """
+
+    def __init__(self, module: Module, gradient: GradientCall, tape: Tape, extended: bool = False) -> None:
         self.module = module
         self.objects = module.objects
         self.gradient = gradient
         self.tape = tape
         self.home = module.function(tape.block)
+        self.extended = extended
         self.run = self._functions_run(tape.block)
 
     def roads(self) -> list[Road]:
@@ -213,7 +217,15 @@ class _Walk:
                 return not any(self.module.inside(node, item) for item in block.items)
             if above in self.recording.run:
                 return True
-        return False
+        return self.recording.extended and self._between(node)
+
+    def _between(self, node: ast.AST) -> bool:
+        """Does `node` run between the end of the block and the gradient call?"""
+        if self.module.function(node) is not self.recording.home:
+            return False
+        end = self.recording.tape.block.end_lineno or 0
+        call = self.recording.gradient.call
+        return end < node.lineno and (node.lineno, node.col_offset) <= (call.end_lineno, call.end_col_offset)  # type: ignore[attr-defined]
 
     # -------------------------------------------------------------- values
 
@@ -306,7 +318,16 @@ class _Walk:
         marks = self.value(node.value, frame)
         if "ref" in marks and self.objects.kind(node.value) == "variable" and isinstance(node.value, (ast.Name, ast.Attribute)):
             return self._operation(node, marks, frame)
+        if marks and self._cuts_tensor(node):
+            return self._operation(node, marks, frame)
         return marks
+
+    def _cuts_tensor(self, node: ast.Subscript) -> bool:
+        """Does the index show that a tensor is cut, rather than something taken from a list?"""
+        if isinstance(node.slice, ast.Tuple):
+            return True
+        origins = self.objects.origins(node.value)
+        return bool(origins) and all((self.module.call_name(o) or "").startswith("tf.") for o in origins)
 
     def _is_list_sum(self, node: ast.AST) -> bool:
         """`a.trainable_variables + b.trainable_variables`, `[w] + [b]`."""
@@ -326,7 +347,7 @@ class _Walk:
         if method in _DETACHING:
             return _NONE
         arguments = [*node.args, *[k.value for k in node.keywords]]
-        if self._runs_unit(func):
+        if self._runs_unit(func) or (isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)):
             return frozenset({"in" if self.recorded(node, frame) else "out"})
         if self.objects.made_kind(node) is not None:
             # A model, layer or variable made here: what it is made of is no computation of this step.
@@ -359,8 +380,10 @@ class _Walk:
             return marks
         return self._operation(node, marks, frame)
 
-    def _helper(self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None) -> Marks:
-        """A call of functions of this module."""
+    def _helper(
+        self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None, path: tuple[int, ...] = ()
+    ) -> Marks:
+        """A call of functions of this module, of whose result the part at `path` is taken."""
         recorded = self.recorded(node, frame)
         depth, above = 0, frame
         while above is not None:
@@ -374,7 +397,7 @@ class _Walk:
         for callee in callees:
             inner = self._frame(callee, node, frame, recorded)
             for value in self.objects.returns.get(callee, []):
-                marks |= self.value(value, inner)
+                marks |= _join(self.value(part, inner) for part in self._unpacked(value, path))
         if self.objects.kind(node.func) in ("model", "layer", "loss"):
             marks |= self._operation(node, _join(self.value(a, frame) for a in node.args), frame)
         return marks
@@ -450,8 +473,13 @@ class _Walk:
                 if isinstance(value, ast.expr):
                     marks |= self.value(value, frame)
             return marks
-        if definition.value is not None:
-            marks |= _join(self.value(v, frame) for v in self._unpacked(definition.value, definition.path))
+        value = definition.value
+        if isinstance(value, ast.Call) and definition.path and definition.kind == "assign" and not self._runs_unit(value.func):
+            callees = self.objects.callees(value)
+            if callees and self.module.call_name(value) is None:
+                return marks | self._helper(value, callees, frame, definition.path)
+        if value is not None:
+            marks |= _join(self.value(v, frame) for v in self._unpacked(value, definition.path))
         if definition.kind == "augment" and not isinstance(definition.value, (ast.List, ast.Tuple, ast.ListComp)):
             return self._operation(definition.node, marks, frame)
         return marks
@@ -472,10 +500,8 @@ class _Walk:
         return found
 
     def _unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[ast.expr]:
-        if path and isinstance(value, ast.Call) and not isinstance(value.func, ast.Name):
-            return [value]
         if path and isinstance(value, ast.Call) and self.module.call_name(value) not in ("zip", "enumerate"):
-            return [value]  # a helper: its call must be walked with its own frame
+            return [value]  # never into a helper without the frame of its call
         return [v for v in self.module.flow.unpacked(value, path) if isinstance(v, ast.expr)]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Function
-from tapefix.analysis.tapes import argument
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -178,6 +177,10 @@ class Results:
             return call
         return None
 
+    def _may_be_none(self, use: ast.Name) -> bool:
+        """Does the text itself give this name None somewhere, so that its readers may be ready for it?"""
+        return any(d.kind != "assign" or isinstance(d.value, ast.Constant) for d in self.module.definitions(use))
+
     def _strict_name(self, assign: ast.Assign | ast.AnnAssign, depth: int) -> ast.AST | None:
         targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
         for target in targets:
@@ -186,7 +189,7 @@ class Results:
             if isinstance(target, ast.Name):
                 bound = self.module.reaching.bindings.get(target, [])
                 for use in bound[0].uses if bound else ():
-                    if len(self.module.definitions(use)) == 1 and (found := self.strict_use(use, depth - 1)) is not None:
+                    if not self._may_be_none(use) and (found := self.strict_use(use, depth - 1)) is not None:
                         return found
             elif isinstance(target, ast.Attribute) and self.objects.is_self(target.value):
                 owner = self.module.class_of(target)
@@ -200,8 +203,3 @@ class Results:
                             return found
         return None
 
-
-def takes_function(call: ast.Call) -> ast.expr | None:
-    """The function handed to a call such as `tf.map_fn(f, xs)` or `optimizer.minimize(f, variables)`."""
-    last = call.func.attr if isinstance(call.func, ast.Attribute) else None
-    return argument(call, 0, "fn") if last in _TAKERS else None

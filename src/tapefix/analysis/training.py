@@ -40,15 +40,16 @@ class Training:
         for call in self.module.calls:
             if isinstance(call.func, ast.Attribute) and call.func.attr == "compile":
                 loss = argument(call, 1, "loss")
-                for function in self._loss_functions(loss) if loss is not None else ():
+                for function in self.loss_functions(loss) if loss is not None else ():
                     found.setdefault(function, "compile")
         return found
 
-    def _loss_functions(self, node: ast.expr) -> list[Function]:
+    def loss_functions(self, node: ast.expr) -> list[Function]:
+        """The functions of this module that `compile(loss=node)` takes as losses."""
         if isinstance(node, (ast.List, ast.Tuple)):
-            return [f for item in node.elts for f in self._loss_functions(item)]
+            return [f for item in node.elts for f in self.loss_functions(item)]
         if isinstance(node, ast.Dict):
-            return [f for item in node.values for f in self._loss_functions(item)]
+            return [f for item in node.values for f in self.loss_functions(item)]
         found: list[Function] = []
         for origin in self.objects.origins(node):
             if isinstance(origin, (ast.FunctionDef, ast.Lambda)):

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from . import isolation, scratch
+from .breaks import Breaks
 from .channel import Channel
 from .places import Places
 from .recorder import Recorder
@@ -62,6 +63,8 @@ class _Run:
         self._recorder.install()
         Training(self._channel, self._places, self._variables, self._recorder).install()
         self._seed()
+        if self._request["diagnose"]:
+            Breaks(self._channel, self._places, self._variables, self._recorder).install()
         self._recorder.on_gradient = self._gradient_seen
         self._keep_os_exit()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -170,7 +173,7 @@ class _Run:
     def _finish(self, end: str, failure: dict[str, Any] | None) -> NoReturn:
         """Report the rest and go at once: no finally, no exit handler and no other thread may come in between."""
         self._end_lock.acquire()  # never released: whoever comes second waits for the end of the process
-        self._recorder.quiet = True
+        self._recorder.quiet = self._recorder.measuring = True
         try:
             self._channel.send("variables", self._variables.report())
         finally:

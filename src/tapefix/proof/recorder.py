@@ -51,6 +51,7 @@ class Recorder:
         self._variables = variables
         self._steps = steps
         self._sites: dict[Place, Site] = {}
+        self.measuring = False  # while values are read here, which is no doing of the script
         self.quiet = False  # inside TensorFlow's own use of what is patched here
         self.fitting = ""  # fit or train_on_batch, while one is under way
         self.first: float | None = None
@@ -70,6 +71,7 @@ class Recorder:
         from tensorflow.python.util import nest
 
         self._np, self._tf, self._nest = numpy, tf, nest
+        self._asarray = numpy.asarray
         self._eager = context.executing_eagerly
         self._no_tape, self._ops, self._script_ops = record.stop_recording, ops, script_ops
         self._func_graph = func_graph.FuncGraph
@@ -178,6 +180,14 @@ class Recorder:
             return self._nest.map_structure(lambda g: self._tf.identity(g) if self._tf.is_tensor(g) else g, result)
 
     def _record(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
+        self.measuring = True
+        try:
+            self._record_values(shape, target, gradients)
+        finally:
+            self.measuring = False
+        self.on_gradient()
+
+    def _record_values(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
         site = self._sites[shape.place]
         site.count += 1
         site.last = time.monotonic()
@@ -198,7 +208,6 @@ class Recorder:
                     for source, (state, size) in zip(shape.sources, measured)  # noqa: B905
                 ],
             )
-        self.on_gradient()
 
     def _send(self, kind: str, shape: Shape, step: int, value: float | None, sources: list[dict[str, Any]]) -> None:
         self._channel.send(
@@ -221,7 +230,7 @@ class Recorder:
         if gradient is None:
             return "none", None
         try:
-            values = self._np.asarray(gradient)
+            values = self._asarray(gradient)
             size = float(self._np.abs(values).max()) if values.size else 0.0
         except (TypeError, ValueError):  # nothing that has a size
             return "none", None
@@ -234,7 +243,7 @@ class Recorder:
         total, found = 0.0, False
         for part in self._nest.flatten(target):
             try:
-                values = self._np.asarray(_dense(self._tensor_of(part)))
+                values = self._asarray(_dense(self._tensor_of(part)))
                 if values.dtype.kind not in "fiub" and values.dtype.name != "bfloat16":
                     continue
                 total, found = total + float(values if values.ndim == 0 else values.mean()), True

@@ -43,6 +43,7 @@ class Variables:
         self._kept: list[Any] = []
         self._kept_bytes = 0
         self._names: dict[str, int] = {}
+        self.handles: set[int] = set()  # the numbers of the handles of trainable variables
 
     def install(self) -> None:
         """Patch the creation of variables."""
@@ -88,6 +89,7 @@ class Variables:
         except Exception:  # a kind of variable that has no name or shape is none that a user trains
             return
         known.first = checksum(variable)
+        self.handles.add(getattr(variable.handle, "_id", 0))
         self._known[id(variable)] = known
         self._order.append(known)
         if keep and self._kept_bytes < KEPT_BYTES:

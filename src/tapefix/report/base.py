@@ -22,6 +22,7 @@ class Tally:
     needs_unsafe: int = 0
     repairable: int = 0
     errors: int = 0
+    not_run: int = 0
     repaired_files: list[str] = field(default_factory=list)
 
     @property
@@ -36,6 +37,7 @@ class Tally:
         """Count one file."""
         self.files += 1
         self.problems += len(result.outcomes)
+        self.not_run += result.proof is not None and result.proof.verdict is Verdict.UNVERIFIED
         for outcome in result.outcomes:
             if outcome.applied is not None:
                 verified = outcome.verdict is Verdict.VERIFIED
@@ -85,7 +87,11 @@ def summary(settings: Settings, tally: Tally) -> str:
     """The last line of a report, or nothing where there is nothing to say."""
     if not tally.problems and not tally.repaired_files:
         if tally.files:
-            return "" if settings.mode == "probe" else f"No problems found in {plural(tally.files, 'file')}."
+            if settings.mode == "probe":
+                return ""
+            # To find nothing in code that should have been run says less than to find nothing in a run.
+            unproved = f", {tally.not_run} of them unverified" if tally.not_run else ""
+            return f"No problems found in {plural(tally.files, 'file')}{unproved}."
         return "" if tally.errors else "No TensorFlow code found."
     if settings.mode == "write":
         return _written(settings, tally)

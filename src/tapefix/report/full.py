@@ -33,7 +33,8 @@ class FullReporter(Reporter):
         if result.proof is not None:
             blocks.append(self._proof(result, result.proof))
         # What holds for every file, such as a missing TensorFlow, is said once.
-        notices = [notice for notice in result.notices if notice not in self.noticed]
+        said = result.proof.reason if result.proof else ""
+        notices = [notice for notice in result.notices if notice not in self.noticed and notice != said]
         self.noticed.update(notices)
         blocks += [self._text(f"note: {notice}", "") for notice in notices]
         for block in blocks:
@@ -86,7 +87,7 @@ class FullReporter(Reporter):
         probe = self.settings.mode == "probe"
         word = "gradients" if probe else proof.verdict.value if proof.verdict else "measured"
         amounts = [plural(proof.steps, "step"), plural(proof.seeds, "seed"), f"{proof.seconds:.1f} s"]
-        said = ", ".join(amounts) if proof.rows else ""
+        said = ", ".join(amounts) if proof.rows else "" if proof.reason else "none was measured"
         title = f"{printable(result.path)}: " if probe else ""
         title += ": ".join(part for part in (word, proof.reason, said) if part)
         if not proof.rows:

@@ -1,0 +1,160 @@
+"""TPF101: a value that the loss needs is computed before the tape records."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.moves import Moves, Plan
+from tapefix.codemods.edits import Edit, Insert, Move
+from tapefix.findings import Candidate, Finding
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+    from tapefix.analysis.recording import Road
+    from tapefix.analysis.scopes import Def
+    from tapefix.analysis.tapes import GradientCall, Tape
+
+
+class ForwardPassOutsideTape(Rule):
+    """What the loss is made of is computed before the tape starts recording.
+
+    What it finds:
+        A model call, a concat of variables, `tf.exp(log_sigma)` and the like that stands before the
+        `with tf.GradientTape()` block, while the block only computes the rest of the loss from it.
+
+    Why the gradient stops:
+        A tape knows only the operations that run inside its block. What was computed before is a constant to it, so
+        the gradient of every variable behind that value is None.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        model = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
+        optimizer = tf.keras.optimizers.SGD(0.1)
+        x, y = tf.ones([4, 2]), tf.ones([4, 1])
+        predictions = model(x)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(predictions - y))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        ```
+
+    Fix safety:
+        Safe: the same statements run, inside the block.
+    """
+
+    code = "TPF101"
+    name = "forward-pass-outside-tape"
+    safety = "safe"
+    tokens = ("GradientTape",)
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        blocks: dict[ast.AST, list[tuple[GradientCall, Tape]]] = {}
+        for gradient in module.tapes.gradients:
+            if gradient.tape is not None:
+                blocks.setdefault(gradient.tape.block, []).append((gradient, gradient.tape))
+        for gradients in blocks.values():
+            roads = [road for gradient, _ in gradients for road in module.recordings[gradient][1]]
+            broken = [road for road in roads if road.marks == {"out"}]
+            partly = [road for road in roads if road.marks == {"out", "in"} and road.unit.model]
+            for certain, found in ((True, broken), (False, partly)):
+                if found and (finding := self._finding(module, gradients[0][1], found, certain)) is not None:
+                    yield finding
+                    break
+
+    def _finding(self, module: Module, tape: Tape, roads: list[Road], certain: bool) -> Finding | None:
+        moves = Moves(module, tape.block)
+        outside = list(dict.fromkeys(d for road in roads for d in road.outside))
+        certain = certain and not any(road.opaque for road in roads)
+        wanted: list[ast.stmt] = []
+        for definition in outside:
+            statement = moves.lift(definition.node)
+            if statement is not None and statement not in wanted:
+                wanted.append(statement)
+        if not wanted:
+            return None
+        first = min(wanted, key=lambda s: s.lineno)
+        units = list(dict.fromkeys(road.unit.text for road in roads))
+        plan = moves.into_start(wanted)
+        candidates = []
+        if plan.blocked is None:
+            candidates.append(Candidate(_title(module, plan.statements), start_edits(module, moves, tape, plan)))
+        elif (copies := self._copies(module, moves, tape, wanted, outside)) is not None:
+            candidates.append(Candidate("compute it again inside the tape's block", copies, needs_proof=not certain))
+        what = _what(module, first)
+        return self.finding(
+            module,
+            first,
+            f"{what} is computed before the tape starts recording, so nothing connects the loss with {_listed(units)}.",
+            label="runs before the tape records",
+            notes=[(tape.call, "recording starts here")],
+            candidates=candidates,
+            certain=certain,
+            advice="Compute it inside the block of the tape." if not candidates else "",
+        )
+
+    @staticmethod
+    def _copies(module: Module, moves: Moves, tape: Tape, wanted: list[ast.stmt], outside: list[Def]) -> tuple[Edit, ...] | None:
+        """The statements once more inside the block, where they cannot leave their place."""
+        lines = []
+        for statement in sorted(wanted, key=lambda s: s.lineno):
+            if not isinstance(statement, ast.Assign) or not all(isinstance(t, ast.Name) for t in statement.targets):
+                return None
+            names = {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)}
+            if any(isinstance(t, ast.Name) and t.id in names for t in statement.targets):
+                return None
+            lines.append(module.source(statement))
+        scope = module.scope(tape.block)
+        made = {d.name for d in outside}
+        for statement in wanted:
+            for name in ast.walk(statement):
+                if isinstance(name, ast.Name) and name.id not in made and len([d for d in scope.defs.get(name.id, []) if d.kind != "mutate"]) > 1:
+                    return None
+        if any(len([d for d in scope.defs.get(name, []) if d.kind != "mutate"]) > 1 for name in made):
+            return None
+        anchor, where = start_of(module, tape, set())
+        return (Insert(module.span(anchor), where, "\n".join(lines)),)
+
+
+def start_of(module: Module, tape: Tape, moved: set[Def]) -> tuple[ast.stmt, str]:
+    """Where new first statements of a block go: after the watches at its head that do not need them."""
+    place: tuple[ast.stmt, str] = (tape.block, "first")
+    for statement in tape.block.body:
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "watch"):
+            break
+        if any(d in moved for n in ast.walk(call) if isinstance(n, ast.Name) for d in module.definitions(n)):
+            break
+        place = (statement, "after")
+    return place
+
+
+def start_edits(module: Module, moves: Moves, tape: Tape, plan: Plan) -> tuple[Edit, ...]:
+    anchor, where = start_of(module, tape, moves.definitions(plan.statements))
+    return (Move(tuple(module.span(s) for s in plan.statements), module.span(anchor), where),)  # type: ignore[arg-type]
+
+
+def _what(module: Module, statement: ast.stmt) -> str:
+    """The value of a statement in a few words."""
+    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        names = [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
+        if names:
+            return f"`{', '.join(names)}`" if len(names) < 4 else f"`{', '.join(names[:3])}, ...`"
+    return f"What line {statement.lineno} makes"
+
+
+def _title(module: Module, statements: list[ast.stmt]) -> str:
+    count = len(statements)
+    return "move it into the tape's block" if count == 1 else f"move the {count} statements into the tape's block"
+
+
+def _listed(names: list[str]) -> str:
+    shown = [f"`{n}`" for n in names[:3]]
+    if len(names) > 3:
+        return ", ".join(shown) + f" and {len(names) - 3} more"
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]

@@ -1,0 +1,95 @@
+"""The command line with nothing replaced: real repairs, proved in a real process with TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import BROKEN, HEALTHY, Ran
+
+Run = Callable[..., Ran]
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_diff_then_write_then_nothing_left(run: Run) -> None:
+    path = Path("train.py")
+    path.write_text(BROKEN)
+    ran = run("--diff", "train.py")
+    assert (ran.status, path.read_text()) == (1, BROKEN)
+    assert "+optimizer.apply_gradients(zip(gradients, model.trainable_variables))" in ran.out
+    assert "verified: " in ran.out
+    assert ran.out.endswith("1 problem, 1 verified repair. Apply it with: tapefix --write train.py\n")
+    ran = run("--write", "train.py")
+    assert (ran.status, path.read_text()) == (0, HEALTHY)
+    assert ran.out.endswith("Repaired train.py: 1 problem, verified.\n")
+    ran = run("--write", "train.py")
+    assert (ran.status, path.read_text()) == (0, HEALTHY)
+
+
+def test_probe_and_arguments_of_the_script(run: Run) -> None:
+    Path("train.py").write_text(
+        "import sys\n" + HEALTHY.replace("tf.ones([4, 1])", "float(sys.argv[1]) * tf.ones([4, 1])")
+    )
+    ran = run("--probe", "--verbose", "train.py", "--", "-2.5")
+    assert ran.status == 0
+    assert "kernel" in ran.out
+    assert "None" not in ran.out
+    assert "code run by /" in ran.err
+    ran = run("--probe", "train.py")
+    assert ran.status == 2
+    assert ran.out.startswith("  train.py: gradients: ")
+
+
+def test_a_script_that_never_ends(run: Run) -> None:
+    Path("train.py").write_text(HEALTHY + "\nwhile True:\n    pass\n")
+    start = time.monotonic()
+    run("--probe", "--timeout", "3", "train.py")
+    assert time.monotonic() - start < 30
+
+
+def test_an_interpreter_that_is_none(run: Run) -> None:
+    Path("train.py").write_text(BROKEN)
+    ran = run("--diff", "--python", "missing/python", "train.py")
+    assert ran.status == 2
+    assert ran.err.count("\n") == 1
+    assert "missing/python" in ran.err
+
+
+def test_an_interrupt_leaves_no_process() -> None:
+    Path("train.py").write_text(HEALTHY + "\nopen('started', 'w')\nimport time\ntime.sleep(100)\n")
+    # The process group tells which processes were started by this call.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tapefix", "--probe", "train.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TAPEFIX_TEST_MARK": str(Path.cwd())},
+    )
+    time.sleep(5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "tapefix: interrupted\n")
+    deadline = time.monotonic() + 10
+    while (left := _marked(f"TAPEFIX_TEST_MARK={Path.cwd()}")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def _marked(mark: str) -> list[str]:
+    """The processes that have a mark in their environment, where the system shows it."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environment.read_bytes():
+                found.append(environment.parent.name)
+        except OSError:
+            continue
+    return found
