@@ -157,8 +157,23 @@ def test_many_rows(run: Run, canned: Canned) -> None:
     out = run("--diff", "train.py").out
     assert out.count("encoder/") == 3
     assert "decoder/gate/kernel" in out
-    assert "loss at the first step" in out
-    assert "... and 40 more, healthy before and after" in out
+    first, second = out.splitlines()[-4:-2]
+    assert first.endswith("... and 40 more, healthy before and after")
+    assert "loss at the first step" in second
+
+
+def test_a_long_verdict_stands_above_the_table(run: Run, canned: Canned) -> None:
+    def result(path: str, text: str) -> FileResult:
+        made = forward_result(path, text)
+        assert made.proof is not None
+        return replace(made, proof=replace(made.proof, verdict=Verdict.REFUTED, reason="it was harmful " * 8))
+
+    canned(result)
+    lines = run("--diff", "train.py").out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  refuted: it was harmful"))
+    assert lines[at + 1].endswith("3 steps, 3 seeds, 0.6 s")
+    assert lines[at + 2].split() == ["before", "after"]
+    assert lines[at + 3].startswith("    sequential/dense/kernel")
 
 
 def test_long_names_lose_their_middle(run: Run, canned: Canned) -> None:

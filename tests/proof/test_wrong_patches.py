@@ -57,7 +57,9 @@ def verdict(server: ForkServer, folder: Path, before: str, after: str, **promise
         ),
         pytest.param(
             TWO_TERMS,
-            TWO_TERMS.replace("[a, b])\n    opt", "[a, b], unconnected_gradients=tf.UnconnectedGradients.ZERO)\n    opt"),
+            TWO_TERMS.replace(
+                "[a, b])\n    opt", "[a, b], unconnected_gradients=tf.UnconnectedGradients.ZERO)\n    opt"
+            ),
             Verdict.REFUTED,
             id="unconnected_gradients=ZERO",
         ),

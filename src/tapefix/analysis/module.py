@@ -12,6 +12,8 @@ from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
 from tapefix.findings import Span
 
 if TYPE_CHECKING:
+    from tapefix.analysis.detours import Detours
+    from tapefix.analysis.cuts import Cuts
     from tapefix.analysis.flow import Flow
     from tapefix.analysis.layers import Layers
     from tapefix.analysis.objects import Objects
@@ -268,7 +270,7 @@ class Module:
         from tapefix.analysis.recording import Recording
 
         return {
-            gradient: (Recording(self, gradient, gradient.tape).roads(), Recording(self, gradient, gradient.tape, True).roads())
+            gradient: (Recording(self, gradient, gradient.tape.block).roads(), Recording(self, gradient, gradient.tape.block, True).roads())
             for gradient in self.tapes.gradients
             if gradient.tape is not None
         }
@@ -286,6 +288,12 @@ class Module:
         return Results(self)
 
     @cached_property
+    def cuts(self) -> Cuts:
+        from tapefix.analysis.cuts import Cuts
+
+        return Cuts(self)
+
+    @cached_property
     def layers(self) -> Layers:
         from tapefix.analysis.layers import Layers
 
@@ -296,6 +304,12 @@ class Module:
         from tapefix.analysis.ranges import Ranges
 
         return Ranges(self)
+
+    @cached_property
+    def detours(self) -> Detours:
+        from tapefix.analysis.detours import Detours
+
+        return Detours(self)
 
     def scope_nodes(self) -> list[ScopeNode]:
         return list(self.reaching.scope_of)  # type: ignore[arg-type]

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 Step = tuple[Vertex, tuple[ast.Call, ...], tuple[Field, ...], Mode]
 _DEEPEST = 6
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_PY_FUNCTIONS = {"tf.py_function", "tf.numpy_function", "tf.compat.v1.py_func", "tf.compat.v1.py_function", "tf.py_func"}
+_PY_FUNCTIONS = {
+    "tf.py_function",
+    "tf.numpy_function",
+    "tf.compat.v1.py_func",
+    "tf.compat.v1.py_function",
+    "tf.py_func",
+}
 
 
 class CallInputs:
@@ -74,7 +80,11 @@ class CallInputs:
         if name is not None:
             operation = name.rpartition(".")[2]
             if operation in VALUE_ARGUMENTS and name.startswith(KNOWN_ROOTS):
-                values = [v for v in (argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation]) if v is not None]
+                values = [
+                    v
+                    for v in (argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation])
+                    if v is not None
+                ]
             elif operation == "where" and len(values) > 1:
                 values = [v for v in (argument(node, 1, "x"), argument(node, 2, "y")) if v is not None]
         passed = [(value, function) for value in values for function in self._functions_meant(value)]
@@ -89,7 +99,9 @@ class CallInputs:
         if isinstance(func, ast.Attribute) and name is None:
             yield func.value, calls, self._of_receiver(node, func.attr, fields), mode
 
-    def _returned(self, node: ast.Call, function: Function, calls: tuple[ast.Call, ...], fields: tuple[Field, ...]) -> Iterator[Step]:
+    def _returned(
+        self, node: ast.Call, function: Function, calls: tuple[ast.Call, ...], fields: tuple[Field, ...]
+    ) -> Iterator[Step]:
         if node in calls or len(calls) >= _DEEPEST:
             return
         for value in self.objects.returns.get(function, []):
@@ -105,7 +117,11 @@ class CallInputs:
                     return FLAT
                 if operation == "cast" and _is_integer(self.module, argument(node, 1, "dtype")):
                     return FLAT
-                return None if self.objects.made_kind(node) in ("layer", "model", "optimizer", "metric", "tape", "loss") else GOOD
+                return (
+                    None
+                    if self.objects.made_kind(node) in ("layer", "model", "optimizer", "metric", "tape", "loss")
+                    else GOOD
+                )
             return UNKNOWN
         kind = self.objects.kind(func)
         if kind in ("model", "layer", "module", "loss"):
@@ -126,13 +142,27 @@ class CallInputs:
                 return FLAT
             if func.attr in METHODS:
                 return GOOD
-            if func.attr in ("normal", "uniform", "standard_normal", "laplace", "exponential", "gumbel", "logistic", "lognormal"):
+            if func.attr in (
+                "normal",
+                "uniform",
+                "standard_normal",
+                "laplace",
+                "exponential",
+                "gumbel",
+                "logistic",
+                "lognormal",
+            ):
                 return GOOD
         return UNKNOWN
 
     @staticmethod
     def _of_receiver(node: ast.Call, method: str, fields: tuple[Field, ...]) -> tuple[Field, ...]:
-        if method == "get" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+        if (
+            method == "get"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ):
             return (node.args[0].value, *fields)
         if method == "items":
             return (ELEMENT, *fields[2:]) if len(fields) > 1 else ()
@@ -142,9 +172,13 @@ class CallInputs:
 
     # -------------------------------------------------------------- containers
 
-    def _record(self, node: ast.Call, names: list[str], calls: tuple[ast.Call, ...], fields: tuple[Field, ...]) -> Iterator[Step]:
+    def _record(
+        self, node: ast.Call, names: list[str], calls: tuple[ast.Call, ...], fields: tuple[Field, ...]
+    ) -> Iterator[Step]:
         """A named tuple or data class: the field that is wanted, all of them where any is."""
-        given = dict(zip(names, node.args, strict=False)) if not any(isinstance(a, ast.Starred) for a in node.args) else {}
+        given = (
+            dict(zip(names, node.args, strict=False)) if not any(isinstance(a, ast.Starred) for a in node.args) else {}
+        )
         given.update({k.arg: k.value for k in node.keywords if k.arg})
         wanted = fields[0] if fields else ELEMENT
         if isinstance(wanted, int) and wanted < len(names):
@@ -155,7 +189,9 @@ class CallInputs:
             for value in [*node.args, *[k.value for k in node.keywords]]:
                 yield value, calls, fields[1:], GOOD
 
-    def _iterated(self, name: str, node: ast.Call, calls: tuple[ast.Call, ...], fields: tuple[Field, ...]) -> Iterator[Step]:
+    def _iterated(
+        self, name: str, node: ast.Call, calls: tuple[ast.Call, ...], fields: tuple[Field, ...]
+    ) -> Iterator[Step]:
         if name == "map":
             for function in self._functions_meant(node.args[0]):
                 yield from self._returned(node, function, calls, without_element(fields))
@@ -195,10 +231,16 @@ class CallInputs:
             bases = [self.module.name(b) for b in made.bases]
             marks = [self.module.name(d.func if isinstance(d, ast.Call) else d) for d in made.decorator_list]
             if "typing.NamedTuple" in bases or any(m in ("dataclasses.dataclass", "dataclasses") for m in marks):
-                return [s.target.id for s in made.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+                return [
+                    s.target.id for s in made.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+                ]
             return None
         value = definition.value
-        if self.module.call_name(value) not in ("collections.namedtuple", "typing.NamedTuple") if value is not None else True:
+        if (
+            self.module.call_name(value) not in ("collections.namedtuple", "typing.NamedTuple")
+            if value is not None
+            else True
+        ):
             return None
         listed = argument(value, 1, "field_names")  # type: ignore[arg-type]
         if isinstance(listed, ast.Constant) and isinstance(listed.value, str):
@@ -219,16 +261,24 @@ class CallInputs:
             site, rest = calls[-1], calls[:-1]
             if function in self.objects.callees(site):
                 yield from ((v, rest, f, GOOD) for v, f in self._at(site, function, parameter, fields))
-            elif any(function is f for a in [*site.args, *[k.value for k in site.keywords]] for f in self._functions_meant(a)):
+            elif any(
+                function is f for a in [*site.args, *[k.value for k in site.keywords]] for f in self._functions_meant(a)
+            ):
                 yield from ((v, rest, f, GOOD) for v, f in self._handed(site, function, parameter, fields))
             else:
                 # The parameter of a function around this one: nobody knows which call made it.
-                yield from ((v, (), f, GOOD) for site in self.objects.call_sites.get(function, []) for v, f in self._at(site, function, parameter, fields))
+                yield from (
+                    (v, (), f, GOOD)
+                    for site in self.objects.call_sites.get(function, [])
+                    for v, f in self._at(site, function, parameter, fields)
+                )
             return
         for site in self.objects.call_sites.get(function, []):
             yield from ((v, (), f, GOOD) for v, f in self._at(site, function, parameter, fields))
 
-    def _at(self, site: ast.Call, function: Function, parameter: Def, fields: tuple[Field, ...]) -> Iterator[tuple[Vertex, tuple[Field, ...]]]:
+    def _at(
+        self, site: ast.Call, function: Function, parameter: Def, fields: tuple[Field, ...]
+    ) -> Iterator[tuple[Vertex, tuple[Field, ...]]]:
         arg = parameter.node
         names = [a.arg for a in self.objects.parameters(function)]
         if arg is function.args.vararg:
@@ -253,7 +303,9 @@ class CallInputs:
         if default is not None:
             yield default, fields
 
-    def _handed(self, site: ast.Call, function: Function, parameter: Def, fields: tuple[Field, ...]) -> Iterator[tuple[Vertex, tuple[Field, ...]]]:
+    def _handed(
+        self, site: ast.Call, function: Function, parameter: Def, fields: tuple[Field, ...]
+    ) -> Iterator[tuple[Vertex, tuple[Field, ...]]]:
         """A function given to `tf.map_fn(f, xs)`, `tf.py_function(f, [a, b], ...)` and the like gets what that is given."""
         names = [a.arg for a in self.objects.parameters(function)]
         position = names.index(parameter.name) if parameter.name in names else 0
@@ -274,7 +326,11 @@ class CallInputs:
             method = self.objects.method(owner, node.attr) if owner is not None else None
             return [method] if method is not None else []
         if isinstance(node, ast.Name):
-            return [d.node for d in self.module.definitions(node) if isinstance(d.node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            return [
+                d.node
+                for d in self.module.definitions(node)
+                if isinstance(d.node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            ]
         return []
 
 

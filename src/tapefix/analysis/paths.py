@@ -60,7 +60,9 @@ class Paths:
                 self.outputs.setdefault(edge.state, []).append(Edge(state, edge.mode))
                 queue.append(edge.state)
 
-    def reach(self, starts: list[State], modes: set[Mode], enter: Callable[[State], bool] = lambda state: True) -> set[State]:
+    def reach(
+        self, starts: list[State], modes: set[Mode], enter: Callable[[State], bool] = lambda state: True
+    ) -> set[State]:
         """What is computed from `starts` along edges of these modes, through states that may be entered."""
         seen = set(starts)
         queue = list(starts)
@@ -71,13 +73,15 @@ class Paths:
                     queue.append(edge.state)
         return seen
 
-    def sources(self, starts: list[State], modes: set[Mode]) -> set[State]:
-        """What `starts` are computed from along edges of these modes."""
+    def sources(
+        self, starts: list[State], modes: set[Mode], enter: Callable[[State], bool] = lambda state: True
+    ) -> set[State]:
+        """What `starts` are computed from along edges of these modes, through states that may be entered."""
         seen = set(starts)
         queue = list(starts)
         while queue:
             for edge in self.inputs.get(queue.pop(), ()):
-                if edge.mode in modes and edge.state not in seen:
+                if edge.mode in modes and edge.state not in seen and enter(edge.state):
                     seen.add(edge.state)
                     queue.append(edge.state)
         return seen
@@ -135,7 +139,11 @@ class Paths:
                 return
             writes = self.objects.attribute_values(node)
             for value, path in writes:
-                listed = isinstance(value, ast.List) and value not in self.module.reaching.bindings and self.module.parent(value) is None
+                listed = (
+                    isinstance(value, ast.List)
+                    and value not in self.module.reaching.bindings
+                    and self.module.parent(value) is None
+                )
                 inside = without_element(fields) if listed else fields
                 yield (value.elts[0] if listed else value), calls, (*path, *inside), GOOD  # type: ignore[attr-defined]
             if not writes and not self.objects.is_self(node.value):
@@ -157,7 +165,13 @@ class Paths:
             yield value, calls, without_element(fields) if isinstance(node, ast.DictComp) else fields, GOOD
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
-                if not fields or not isinstance(key, ast.Constant) or not isinstance(fields[0], str) or fields[0] == ELEMENT or key.value == fields[0]:
+                if (
+                    not fields
+                    or not isinstance(key, ast.Constant)
+                    or not isinstance(fields[0], str)
+                    or fields[0] == ELEMENT
+                    or key.value == fields[0]
+                ):
                     yield value, calls, without_element(fields) if key is not None else fields, GOOD
         elif isinstance(node, (ast.List, ast.Tuple, ast.Set)):
             wanted = fields[0] if fields else ELEMENT

@@ -38,7 +38,7 @@ class Range:
 
     `guarded` says that something was done to keep the value away from trouble (an epsilon added, a clip) even where
     the bounds are not known. `source` names what produces the value, where it matters: softmax, sigmoid, prediction,
-    linear, relu, picked.
+    output (of a layer without activation), linear (a matrix product), relu, picked.
     """
 
     low: float = -INF
@@ -72,7 +72,8 @@ UNIT = Range(0.0, 1.0)
 NOT_NEGATIVE = Range(0.0, INF)
 _GUARD = Range(1e-7, 1e-3, guarded=True)
 
-_SAME = {
+# Operations whose results are some of the numbers that they are given, or lie between these.
+SAME = {
     "reshape", "squeeze", "expand_dims", "transpose", "cast", "identity", "gather", "gather_nd", "boolean_mask", "tile",
     "flatten", "batch_flatten", "convert_to_tensor", "stop_gradient", "reduce_mean", "mean", "reduce_max", "max", "amax",
     "reduce_min", "min", "amin", "permute_dimensions", "broadcast_to", "repeat", "repeat_elements", "slice", "roll",
@@ -99,7 +100,7 @@ _FIXED: dict[str, Range] = {
 _ACTIVATIONS: dict[str, Range] = {
     "softmax": _FIXED["softmax"], "sigmoid": _FIXED["sigmoid"], "hard_sigmoid": _FIXED["sigmoid"], "relu": _FIXED["relu"],
     "softplus": Range(0.0, INF, guarded=True), "exponential": Range(0.0, INF, guarded=True), "exp": Range(0.0, INF, guarded=True),
-    "tanh": Range(-1.0, 1.0), "linear": Range(source="linear"),
+    "tanh": Range(-1.0, 1.0), "linear": Range(source="output"),
 }  # fmt: skip
 
 
@@ -185,7 +186,8 @@ class Ranges:
             layers = self.module.layers.of_prediction(function)  # type: ignore[arg-type]
             activations = [self.activation(layer) for layer in layers]
             found = _union(activations) if activations else TOP
-            return replace(found, source=found.source or "prediction")
+            # Of several outputs, one that is positive by its activation may be the one in question.
+            return replace(found, source=found.source or "prediction", guarded=any(a.guarded for a in activations))
         arguments = objects.arguments_of(definition)
         if not arguments:
             return TOP
@@ -291,7 +293,7 @@ class Ranges:
         if module.training.is_forward(node):
             layers = module.layers.outputs(node.func) or module.layers.of_value(node)
             return _union([self.activation(layer) for layer in layers]) if layers else TOP
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _SAME | _SUMS and module.call_name(node) is None:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in SAME | _SUMS and module.call_name(node) is None:
             return _sum_of(self.of(node.func.value)) if node.func.attr in _SUMS else self.of(node.func.value)
         return TOP
 
@@ -334,7 +336,7 @@ class Ranges:
         if operation in ("reduce_prod", "prod", "cumprod"):
             inner = self.of(first)
             return Range(0.0, 1.0 if inner.high <= 1 else INF) if inner.low >= 0 else TOP
-        if operation in _SAME:
+        if operation in SAME:
             inner = self.of(first)
             picked = operation in ("gather", "gather_nd", "boolean_mask", "take", "take_along_axis") and inner.source in ("softmax", "sigmoid")
             return replace(inner, source="picked") if picked else inner

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARGUMENTS
 from tapefix.analysis.scopes import Def, Function
-from tapefix.analysis.tapes import GradientCall, Tape, argument
+from tapefix.analysis.tapes import GradientCall, argument
 from tapefix.analysis.training import VARIABLE_LISTS
 
 if TYPE_CHECKING:
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 Marks = frozenset[str]
 _NONE: Marks = frozenset()
 # Methods and functions whose result the author has taken out of the gradient, or that carries none.
-_DETACHING = {"numpy", "item", "tolist", "gradient", "jacobian", "batch_jacobian", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
+_DETACHING = {"numpy", "item", "tolist", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
+_GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
 _DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
 _HOLDERS = {"list", "tuple", "dict", "zip", "enumerate", "reversed", "sorted", "set", "tf.nest.flatten", "getattr", "next", "iter"}
+_OF_ARRAYS = {
+    "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join", "split", "shape", "batch",
+    "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip", "ravel", "pop", "update", "std", "result",
+}  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -68,22 +73,24 @@ class Recording:
     `extended`: as if the tape recorded until the gradient is asked for.
     """
 
-    def __init__(self, module: Module, gradient: GradientCall, tape: Tape, extended: bool = False) -> None:
+    def __init__(self, module: Module, gradient: GradientCall, block: ast.With | ast.AsyncWith | Function, extended: bool = False) -> None:
         self.module = module
         self.objects = module.objects
         self.gradient = gradient
-        self.tape = tape
-        self.home = module.function(tape.block)
+        # What is recorded: the block of a tape, or a function that something like minimize() runs.
+        self.block = block
+        self.tape = gradient.tape
+        self.home = block if isinstance(block, _FUNCTIONS) else module.function(block)
         self.extended = extended
-        self.run = self._functions_run(tape.block)
+        self.run = self._functions_run(block)
 
     def roads(self) -> list[Road]:
         """One road for each source whose identity the text shows."""
         return [_Walk(self, unit).road() for unit in self.units(self.gradient.sources)]
 
-    def _functions_run(self, block: ast.With | ast.AsyncWith) -> set[Function]:
-        found: set[Function] = set()
-        queue: list[ast.AST] = list(block.body)
+    def _functions_run(self, block: ast.With | ast.AsyncWith | Function) -> set[Function]:
+        found: set[Function] = {block} if isinstance(block, _FUNCTIONS) else set()
+        queue: list[ast.AST] = list(block.body) if isinstance(block.body, list) else [block.body]
         while queue:
             for node in ast.walk(queue.pop()):
                 if isinstance(node, ast.Call):
@@ -104,6 +111,8 @@ class Recording:
         if isinstance(node, ast.Starred):
             return self.units(node.value, depth - 1)
         if isinstance(node, ast.BinOp):
+            if not self._is_list(node):
+                return []
             return self.units(node.left, depth - 1) + self.units(node.right, depth - 1)
         if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
             inner = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in VARIABLE_LISTS]
@@ -115,15 +124,25 @@ class Recording:
         if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
             found = []
             for origin in self.objects.origins(node):
-                if isinstance(origin, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)) or (
-                    isinstance(origin, ast.Attribute) and origin.attr in VARIABLE_LISTS and origin is not node
-                ):
+                if origin is not node and self._is_list(origin):
                     found += self.units(origin, depth - 1)  # type: ignore[arg-type]
             if found:
                 return found
             if isinstance(node, (ast.Name, ast.Attribute)):
                 return [self._value_unit(node)]
         return []
+
+    def _is_list(self, node: ast.AST, depth: int = 4) -> bool:
+        """Is this a list of variables: a literal, `model.trainable_variables`, a sum of such?"""
+        if depth <= 0:
+            return False
+        if isinstance(node, ast.BinOp):
+            return isinstance(node.op, ast.Add) and (self._is_list(node.left, depth - 1) or self._is_list(node.right, depth - 1))
+        if isinstance(node, ast.Name):
+            return any(o is not node and self._is_list(o, depth - 1) for o in self.objects.origins(node))
+        if isinstance(node, ast.Attribute):
+            return node.attr in VARIABLE_LISTS
+        return isinstance(node, (ast.List, ast.Tuple, ast.ListComp))
 
     def _model_unit(self, node: ast.expr) -> Unit:
         unit = Unit(self.module.source(node), node, True)
@@ -211,10 +230,10 @@ class _Walk:
             for function in (node, *self.module.ancestors(node)):
                 if function is frame.function:
                     return frame.recorded
-        block = self.recording.tape.block
+        block = self.recording.block
         for above in self.module.ancestors(node):
             if above is block:
-                return not any(self.module.inside(node, item) for item in block.items)
+                return not any(self.module.inside(node, item) for item in getattr(block, "items", ()))
             if above in self.recording.run:
                 return True
         return self.recording.extended and self._between(node)
@@ -223,7 +242,7 @@ class _Walk:
         """Does `node` run between the end of the block and the gradient call?"""
         if self.module.function(node) is not self.recording.home:
             return False
-        end = self.recording.tape.block.end_lineno or 0
+        end = self.recording.block.end_lineno or 0
         call = self.recording.gradient.call
         return end < node.lineno and (node.lineno, node.col_offset) <= (call.end_lineno, call.end_col_offset)  # type: ignore[attr-defined]
 
@@ -344,6 +363,11 @@ class _Walk:
         method = func.attr if isinstance(func, ast.Attribute) else None
         if name in NO_VALUE_CALLS or name in _DETACHING_CALLS or (name or "").startswith("np."):
             return _NONE
+        if method in _GRADIENTS and isinstance(func, ast.Attribute):
+            other = self.module.tapes.tape_of(func.value)
+            if self.unit.model or other is None or other is self.recording.tape or not node.args:
+                return _NONE
+            return self._operation(node, self.value(node.args[0], frame), frame)  # a second derivative
         if method in _DETACHING:
             return _NONE
         arguments = [*node.args, *[k.value for k in node.keywords]]
@@ -371,6 +395,8 @@ class _Walk:
         if name in _HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
             return marks
         if name is not None and name.startswith(("tf.", "keras.")):
+            if name.rpartition(".")[2][:1].isupper():
+                return marks  # an object that holds on to what it is given (a linear operator does)
             return self._operation(node, marks, frame)
         if name is None and self.objects.kind(func) in ("model", "layer", "loss"):
             return self._operation(node, marks, frame)
@@ -424,19 +450,23 @@ class _Walk:
             if isinstance(origin, _FUNCTIONS):
                 inner = self._frame(origin, node, frame, self.recorded(node, frame))
                 marks |= _join(self.value(value, inner) for value in self.objects.returns.get(origin, []))
+        name = self.module.call_name(node) or ""
+        if "out" in marks and (not name.startswith(("tf.", "keras.")) or name == "tf.function"):
+            return frozenset({"ref"})  # kept, to be run later
         return marks
 
     def _is_opaque(self, func: ast.expr) -> bool:
-        """May this call run code of which the module shows nothing?"""
-        if self.objects.kind(func) is not None:
+        """May this call run code of which the module shows nothing, on an object that may hold the variables?"""
+        if isinstance(func, ast.Attribute) and func.attr in _OF_ARRAYS:
             return False
-        if isinstance(func, ast.Name):
-            return bool(self.module.definitions(func))
-        if isinstance(func, ast.Attribute):
-            if self.objects.is_self(func.value):
-                return True
-            return not [o for o in self.objects.origins(func.value) if isinstance(o, (ast.Call, ast.Constant, ast.BinOp))]
-        return True
+        root: ast.expr = func
+        while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
+            root = root.func if isinstance(root, ast.Call) else root.value
+        if not isinstance(root, ast.Name) or self.objects.kind(func) is not None:
+            return False
+        if self.objects.is_self(root):
+            return True
+        return any(d.kind in ("parameter", "import") for d in self.module.definitions(root)) and not self.objects.origins(root)
 
     # -------------------------------------------------------------- definitions
 

@@ -55,6 +55,8 @@ class Results:
         owner = self.module.method_class(function)
         kind = self.objects.class_kind(owner) if owner is not None else None
         if kind == "model" and name in STEPS:
+            if any(isinstance(self.module.parent(call), ast.Expr) for call in self.calls_of(function)):
+                return None  # run by a loop of the author's own
             return Need("step", f"Keras uses what {name} returns")
         if kind in ("layer", "model") and name == "call":
             return Need(kind, f"every forward pass of {owner.name if owner else 'the layer'} is None")

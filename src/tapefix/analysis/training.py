@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from tapefix.analysis.flow import Vertex
     from tapefix.analysis.module import Module
 
+_TRUTH = re.compile(r"^(y_?true|true|labels?|targets?|y|truth|y_?t|real|gt)$", re.IGNORECASE)
+_PREDICTION = re.compile(r"^(y_?pred\w*|pred\w*|logits?|outputs?|y_?hat|y_?p|probs?|p)$", re.IGNORECASE)
+_LOSS = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|_)|focal|divergence", re.IGNORECASE)
 VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
 
 
@@ -67,6 +71,22 @@ class Training:
             return None
         bound = self.module.reaching.bindings.get(parameters[1], [])
         return bound[0] if bound else None
+
+    def named_prediction(self, function: Function | ast.AST | None) -> Def | None:
+        """The parameter for the predictions of a function that by its name and parameters is a loss, though nothing
+        here compiles it; also of a function nested in one of such a name.
+        """
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return None
+        owner = self.module.method_class(function)
+        names = [function.name, owner.name if owner is not None else ""]
+        names += [above.name for above in self.module.ancestors(function) if isinstance(above, ast.FunctionDef)]
+        parameters = self.objects.parameters(function)
+        if len(parameters) < 2 or not any(_LOSS.search(name) for name in names):
+            return None
+        if _TRUTH.match(parameters[0].arg) and _PREDICTION.match(parameters[1].arg):
+            return self.prediction_parameter(function)
+        return None
 
     def target_parameter(self, function: Function) -> Def | None:
         """`y_true` of a loss: its first parameter."""

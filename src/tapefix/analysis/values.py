@@ -27,7 +27,18 @@ NO_VALUE_ATTRIBUTES = {
     "shape", "dtype", "ndim", "name", "path", "size", "device", "get_shape", "trainable", "losses", "nbytes", "set_shape",
 }  # fmt: skip
 # Drawing at random: the result is a choice, not a value computed from the probabilities.
-DRAWS = {"choice", "categorical", "multinomial", "integers", "randint", "choices", "shuffle", "permutation", "binomial", "bernoulli"}
+DRAWS = {
+    "choice",
+    "categorical",
+    "multinomial",
+    "integers",
+    "randint",
+    "choices",
+    "shuffle",
+    "permutation",
+    "binomial",
+    "bernoulli",
+}
 # Only these arguments carry a value that a gradient could follow: position and keyword.
 VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
     "one_hot": (),
@@ -53,7 +64,16 @@ FLAT_OPS = {
     "signbit", "flatnonzero", "argwhere", "any", "all", "int32", "int64", "int8", "uint8", "int16", "bool_", "zeros", "ones", "empty", "int",
     "bool", "confusion_matrix", "top_k_accuracy",
 }  # fmt: skip
-KNOWN_ROOTS = ("tf.", "keras.", "np.", "math.", "scipy.special.", "scipy.stats.", "tensorflow_probability.", "tensorflow_addons.")
+KNOWN_ROOTS = (
+    "tf.",
+    "keras.",
+    "np.",
+    "math.",
+    "scipy.special.",
+    "scipy.stats.",
+    "tensorflow_probability.",
+    "tensorflow_addons.",
+)
 BUILTINS = {"abs", "sum", "max", "min", "pow", "float", "complex", "next"}
 CONTAINER_CALLS = {"list", "tuple", "sorted", "reversed", "iter", "set", "collections.deque"}
 # Methods of tensors, arrays and containers that hand on the value they are called on.
@@ -63,7 +83,14 @@ METHODS = {
     "value", "stack", "read", "concat", "gather", "values", "get", "pop", "popleft", "items", "ref", "detach", "cpu", "map", "matmul", "eval",
     "__float__", "__array__",
 }  # fmt: skip
-CONTAINER_METHODS = {"copy": (), "values": (), "items": (), "pop": (ELEMENT,), "popleft": (ELEMENT,), "read": (ELEMENT,)}
+CONTAINER_METHODS = {
+    "copy": (),
+    "values": (),
+    "items": (),
+    "pop": (ELEMENT,),
+    "popleft": (ELEMENT,),
+    "read": (ELEMENT,),
+}
 
 
 def without_element(fields: tuple[Field, ...]) -> tuple[Field, ...]:

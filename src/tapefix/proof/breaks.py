@@ -24,6 +24,8 @@ MOST_BREAKS = 200
 CUTTING = {"Floor", "Ceil", "Round", "Rint", "FloorDiv", "Sign"}
 # No value passes through these, so that they have no gradient is no news.
 SHAPES = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs", "IsFinite", "Assert"}
+COMPARISONS = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "LogicalAnd", "LogicalNot"}
+STABLE_FORMS = ("/ops/nn_impl.py", "/ops/clip_ops.py", "/src/losses/", "/src/layers/", "/backend/tensorflow/nn.py")
 # How variables are read: no work yet.
 READS = {"ReadVariableOp", "Identity", "Cast"}
 MOST_OUTSIDE = 200_000
@@ -107,7 +109,7 @@ class Breaks:
         wrapper.__init__ = traced
 
     def _report(self, line: int, kind: str, what: str) -> None:
-        key = (line, kind, what)
+        key = (line, kind, "" if kind == "outside" else what)
         if line and key not in self._seen and len(self._seen) < MOST_BREAKS:
             self._seen.add(key)
             self._channel.send("break", {"line": line, "kind": kind, "what": what})
@@ -223,13 +225,15 @@ class Breaks:
         self._forward.append(past)
         if kind not in SHAPES and self._cuts(kind, eager, outputs):
             self._report(line, "op", kind)
-        if not self._finite(outputs) and self._finite(eager):
+        if kind not in READS and not self._finite(outputs) and self._finite(eager):
             self._overflows.append(past)
 
     def _cuts(self, kind: str, inputs: list[Any], outputs: Any) -> bool:
         if kind in CUTTING:
             return True
         if kind.startswith("Assign") or "Resource" in kind or not outputs:  # an update, not a step of the chain
+            return False
+        if kind in COMPARISONS and self._in_library():
             return False
         if not any(one.dtype.is_floating or one.dtype.is_complex for one in outputs):
             return not any(one.dtype.name == "resource" for one in inputs)
@@ -238,20 +242,30 @@ class Breaks:
         except LookupError:
             return not kind.startswith("__")  # functions have their gradients elsewhere
 
+    def _in_library(self) -> bool:
+        """Whether a loss or layer of the library compares: to choose between stable forms, not to cut a chain."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename != self._places.script:
+            if any(part in frame.f_code.co_filename for part in STABLE_FORMS):
+                return True
+            frame = frame.f_back
+        return False
+
     def _without_tape(self, kind: str, inputs: list[Any], outputs: Any) -> None:
         lines: dict[int, str] = {}
         reads = False
         for one in inputs:
             lines.update(self._outside.get(one._id, {}))
             reads = reads or one._id in self._variables.handles
-        if not (reads or lines) or len(self._outside) > MOST_OUTSIDE:
+        if not (reads or lines) or kind == "StopGradient" or len(self._outside) > MOST_OUTSIDE:
             return
         line = self._places.here().line
         # Reading alone is no work that a tape has missed; the op that uses what was read is.
         if line and (lines.get(line) is None or lines[line] in READS) and len(lines) < 8:
             lines = {**lines, line: kind}
         for one in outputs:
-            self._outside[one._id] = lines
+            if one.dtype.is_floating or one.dtype.is_complex:
+                self._outside[one._id] = lines
 
     # ------------------------------------------------------------ the backward pass
 
@@ -287,11 +301,10 @@ class Breaks:
 
     def _finite(self, values: Any) -> bool:
         for value in values if isinstance(values, (list, tuple)) else [values]:
-            value = getattr(value, "values", value)
-            if isinstance(value, self._eager_class) and value.dtype.is_floating:
-                array = value._numpy()
-                if not self._np.all(self._np.isfinite(array)):
-                    return False
+            tensor: Any = getattr(value, "values", value)
+            measurable = isinstance(tensor, self._eager_class) and tensor.dtype.is_floating
+            if measurable and not self._np.isfinite(tensor._numpy()).all():
+                return False
         return True
 
 
@@ -304,5 +317,5 @@ def _leaves(value: Any) -> list[Any]:
 
 def _is_operator(frame: Any) -> bool:
     """Whether the frame is at an operator such as `*` rather than at a call."""
-    name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    name: str = dis.opname[frame.f_code.co_code[frame.f_lasti]]
     return name.startswith(("BINARY", "INPLACE", "COMPARE"))

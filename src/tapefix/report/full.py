@@ -93,7 +93,7 @@ class FullReporter(Reporter):
         if not proof.rows:
             block = self._text(title, "  ")
         elif len(title) > self.terminal.width - 2:
-            block = [*self._text(title, "  "), *self._table("", proof)[1:]]
+            block = [*self._text(title, "  "), *self._table("", proof)]
         else:
             block = self._table(title, proof)
         if proof.verdict is not None:

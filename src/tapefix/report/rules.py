@@ -36,7 +36,10 @@ def all_codes() -> list[str]:
 
 def nearest(code: str) -> str:
     """A hint at the codes that look like `code`, or at the list of all."""
-    close = difflib.get_close_matches(code.strip().upper(), all_codes(), n=3, cutoff=0.6)
+    wanted = code.strip().upper()
+    similar = difflib.get_close_matches(wanted, all_codes(), n=len(all_codes()), cutoff=0.6)
+    # Codes of the same family (`TPF1`) first: its digit is the first to be typed, and seldom the wrong one.
+    close = sorted(similar, key=lambda known: known[:4] != wanted[:4])[:3]
     return f"; did you mean {' or '.join(close)}?" if close else "; tapefix --list-rules shows them all"
 
 

@@ -11,16 +11,18 @@ _SHORTEST_NAME = 12
 
 
 def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal) -> list[str]:
-    """The title line and the rows; there is one column of gradients where nothing was repaired."""
+    """The title line, if any, and the rows; there is one column of gradients where nothing was repaired."""
     after = any(row.after for row in rows)
-    shown, left_out = _chosen(rows)
+    gradients, left_out, others = _chosen(rows, after)
+    shown = gradients + others
     heads = ("before", "after") if after else ("gradient",)
     values = [(row.before, row.after) if after else (row.before,) for row in shown]
     widths = [max(cells(text) for text in column) for column in zip(heads, *values, strict=True)]
     # Two spaces before the table, before the names, and between its columns.
     room = terminal.width - 4 - sum(width + 2 for width in widths)
     if room < _SHORTEST_NAME:
-        return [title, *_stacked(shown, heads, terminal), *left_out]
+        top = [title] if title else []
+        return [*top, *_stacked(gradients, heads, terminal), *left_out, *_stacked(others, heads, terminal)]
     shapes = max((cells(row.shape) for row in shown), default=0)
     names_room = room - (shapes + 2 if shapes else 0)
     if names_room < _SHORTEST_NAME:
@@ -48,23 +50,30 @@ def gradient_table(title: str, rows: tuple[Row, ...], terminal: Terminal) -> lis
             for text, bad in zip(cell, broken, strict=False)
         ]
         lines.append("  " + _pad(name, name_width) + shape + _columns(cell, widths, painted))
-    return [*lines, *left_out]
+    end = len(lines) - len(others)
+    return [*lines[:end], *left_out, *lines[end:]]
 
 
-def _chosen(rows: tuple[Row, ...]) -> tuple[list[Row], list[str]]:
-    """The rows worth showing, in their order, and a line about the others."""
-    broken = [row for row in rows if row.broken_before or row.broken_after]
-    # What has no shape is no gradient (the loss), and there is one of it.
-    healthy = [row for row in rows if row.shape and row not in broken]
-    few = len(healthy) <= _OTHERS + 1
-    left_out = ([] if few else healthy[_OTHERS:]) + broken[_BROKEN:]
-    shown = [row for row in rows if row not in left_out]
-    lines = []
-    if broken[_BROKEN:]:
-        lines.append(f"  ... and {len(broken) - _BROKEN} more that are or were broken")
-    if not few:
-        lines.append(f"  ... and {len(healthy) - _OTHERS} more, healthy before and after")
-    return shown, lines
+def _chosen(rows: tuple[Row, ...], after: bool) -> tuple[list[Row], list[str], list[Row]]:
+    """The gradients worth showing, lines about the others, and the rows that are no gradients (they have no shape)."""
+    measured = [row for row in rows if row.shape]
+    broken = sum(map(_broken, measured))
+    healthy = len(measured) - broken
+    # A line about a single row would be no shorter than the row.
+    room = {True: _BROKEN, False: _OTHERS + 1 if healthy == _OTHERS + 1 else _OTHERS}
+    shown = []
+    for row in measured:
+        room[_broken(row)] -= 1
+        if room[_broken(row)] >= 0:
+            shown.append(row)
+    hidden = {is_broken: max(-left, 0) for is_broken, left in room.items()}
+    lines = [f"  ... and {hidden[True]} more that are{' or were' if after else ''} broken"] if hidden[True] else []
+    lines += [f"  ... and {hidden[False]} more, healthy{' before and after' if after else ''}"] if hidden[False] else []
+    return shown, lines, [row for row in rows if not row.shape]
+
+
+def _broken(row: Row) -> bool:
+    return row.broken_before or row.broken_after
 
 
 def _stacked(rows: list[Row], heads: tuple[str, ...], terminal: Terminal) -> list[str]:

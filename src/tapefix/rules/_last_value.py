@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.control import own_nodes
 from tapefix.analysis.scopes import Def, Function
-from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
+from tapefix.codemods.edits import Edit, Insert, ReplaceStatement
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -169,14 +169,14 @@ class LastValue:
             return self._named(value.id, self.module.statement(made[-1].node), tail, bare) if made else None
         if bare or statement is not tail or not self.is_value(value) or isinstance(value, ast.Subscript):
             return None
+        call = statement.value  # type: ignore[attr-defined]
+        if call.keywords:
+            return None
         scope = self.module.reaching.scope_of[self.function]
         name = "result" if "result" not in scope.defs else "result_"
-        span = self.module.span(statement)
-        edits = (
-            Insert(span, "before", f"{name} = $value", {"value": self.module.span(value)}),
-            ReplaceExpression(self.module.span(value), name),
-            Insert(span, "after", f"return {name}"),
-        )
+        shown = ", ".join(name if argument is value else self.module.source(argument) for argument in call.args)
+        template = f"{name} = $value\n{self.module.source(call.func)}({shown})\nreturn {name}"
+        edits = (ReplaceStatement(self.module.span(statement), template, {"value": self.module.span(value)}),)
         return Last(statement, name, edits, True)
 
     def _is_effect(self, statement: ast.stmt) -> bool:

@@ -36,6 +36,10 @@ class Spelling:
             # `K` of `K.log`, as it is written there.
             self.prefix = module.source(like.func.value)
             self.table = _BACKEND if name.startswith("keras.backend.") else _OPS
+        # `tfm` of `tfm.log`, in a file that imports tensorflow.math by a name of its own.
+        self.math = ""
+        if name.startswith("tf.math.") and isinstance(like, ast.Call) and isinstance(like.func, ast.Attribute):
+            self.math = module.source(like.func.value)
         self.backend = name.startswith("keras.backend.") and bool(self.prefix)
         self.imports: list[Edit] = []
 
@@ -44,6 +48,8 @@ class Spelling:
         own = self.table.get(name)
         if own is not None and (name != "where" or self.table is not _BACKEND):
             return f"{self.prefix}.{own}"
+        if self.math and name.startswith("math."):
+            return f"{self.math}.{name[5:]}"
         spelled = self.module.spell(f"tf.{name}")
         if spelled is None and "." not in name:
             # A file that knows `tensorflow.math` only has most operations there.

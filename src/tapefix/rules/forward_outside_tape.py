@@ -122,7 +122,7 @@ class ForwardPassOutsideTape(Rule):
 
 def start_of(module: Module, tape: Tape, moved: set[Def]) -> tuple[ast.stmt, str]:
     """Where new first statements of a block go: after the watches at its head that do not need them."""
-    place: tuple[ast.stmt, str] = (tape.block, "first")
+    place: tuple[ast.stmt, str] = (tape.block.body[0], "before")
     for statement in tape.block.body:
         call = statement.value if isinstance(statement, ast.Expr) else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "watch"):

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.control import INNER, own_nodes
+from tapefix.analysis.control import own_nodes
 from tapefix.analysis.scopes import MUTATORS
 from tapefix.codemods.edits import Delete, Edit, Move
 from tapefix.findings import Candidate, Finding
@@ -64,7 +64,7 @@ class ReturnInLoop(Rule):
             if not isinstance(loop, ast.For) or node.value is None or loop.body[-1] is not node or len(loop.body) < 2 or loop.orelse:
                 continue
             carried = self._carried(module, loop, node.value)
-            if carried is None or self._leaves_early(loop, node):
+            if carried is None or self._leaves_early(loop):
                 continue
             outer: ast.stmt = loop
             # An outer loop around it that accumulates into the same name is left, too.
@@ -113,6 +113,6 @@ class ReturnInLoop(Rule):
         definitions = scope.defs.get(name or "", [])
         return any(d.kind in ("assign", "parameter") and getattr(d.node, "lineno", 0) < loop.lineno for d in definitions)
 
-    def _leaves_early(self, loop: ast.For, last: ast.Return) -> bool:
+    def _leaves_early(self, loop: ast.For) -> bool:
         """Does the loop skip rounds (`continue`), so that the first round that is not skipped is meant?"""
-        return any(isinstance(node, (ast.Continue, ast.Break)) for node in own_nodes(loop) if not isinstance(node, INNER))
+        return any(isinstance(node, (ast.Continue, ast.Break)) for node in own_nodes(loop))

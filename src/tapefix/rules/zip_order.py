@@ -1,4 +1,4 @@
-"""TPF406: gradients and variables zipped the wrong way round."""
+"""TPF406: gradients and variables that are not in (gradient, variable) pairs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.tapes import GradientCall
+from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import ReplaceExpression
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
 
 
 class ZipOrder(Rule):
-    """Variables and gradients are zipped in the wrong order.
+    """The optimiser does not get (gradient, variable) pairs.
 
     What it finds:
-        `optimizer.apply_gradients(zip(variables, gradients))`.
+        `optimizer.apply_gradients(zip(variables, gradients))`, `apply_gradients(gradients)` without the variables, and
+        `apply_gradients(gradients, variables)` with two lists.
 
     Why the gradient stops:
         `apply_gradients` takes pairs of (gradient, variable). The other way round the optimiser tries to update the
-        gradients and fails with an AttributeError.
+        gradients and fails with an AttributeError. Without pairs it fails with `too many values to unpack`.
 
     Example:
         ```python
@@ -38,7 +41,7 @@ class ZipOrder(Rule):
         ```
 
     Fix safety:
-        Safe: the other order has no meaning.
+        Safe: what is there has no meaning.
     """
 
     code = "TPF406"
@@ -47,29 +50,108 @@ class ZipOrder(Rule):
     tokens = ("apply_gradients",)
 
     def check(self, module: Module) -> Iterator[Finding]:
+        if any(function.name == "apply_gradients" for function in module.all(ast.FunctionDef)):  # type: ignore[attr-defined]
+            return  # an optimiser of the author's own takes what it likes
         for call in module.calls:
             if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
                 continue
             pairs = call.args[0]
-            if not (isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2):
-                continue
-            first, second = pairs.args
-            if self._are_gradients(module, second) and not self._are_gradients(module, first):
-                swap = (
-                    ReplaceExpression(module.span(first), "$other", {"other": module.span(second)}),
-                    ReplaceExpression(module.span(second), "$other", {"other": module.span(first)}),
-                )
-                yield self.finding(
-                    module,
-                    pairs,
-                    "apply_gradients takes (gradient, variable) pairs, but here the variables come first.",
-                    label="variables, then gradients",
-                    candidates=[Candidate("zip the gradients first", swap)],
-                )
+            if isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2:
+                yield from self._swapped(module, pairs)
+            else:
+                yield from self._unpaired(module, call)
+
+    def _swapped(self, module: Module, pairs: ast.Call) -> Iterator[Finding]:
+        first, second = pairs.args
+        if _gradient(module, second) is not None and _gradient(module, first) is None:
+            swap = (
+                ReplaceExpression(module.span(first), "$other", {"other": module.span(second)}),
+                ReplaceExpression(module.span(second), "$other", {"other": module.span(first)}),
+            )
+            yield self.finding(
+                module,
+                pairs,
+                "apply_gradients takes (gradient, variable) pairs, but here the variables come first.",
+                label="variables, then gradients",
+                candidates=[Candidate("zip the gradients first", swap)],
+            )
+
+    def _unpaired(self, module: Module, call: ast.Call) -> Iterator[Finding]:
+        """Gradients without their variables, or both as two lists."""
+        value = call.args[0]
+        variables: ast.expr | None = call.args[1] if len(call.args) == 2 else None
+        gradients = value
+        if isinstance(value, ast.Call) and module.call_name(value) == "zip" and len(value.args) == 1:
+            gradients = value.args[0]
+        elif isinstance(value, (ast.List, ast.Tuple)) and len(value.elts) == 2 and variables is None:
+            gradients, variables = value.elts
+        made = _gradient(module, gradients)
+        if made is None:
+            return
+        single = self._is_single(module, made.sources)
+        listed = variables is None and isinstance(value, (ast.List, ast.Tuple))
+        if single is None or (listed and single):
+            return
+        if variables is not None:
+            second = module.source(variables)
+        elif module.scope(made.sources) is module.scope(call) and self._readable(made.sources):
+            second = module.source(made.sources)
+        else:
+            second = None
+        candidates = []
+        if second is not None:
+            shape = "[($gradients, $variables)]" if single else "zip($gradients, $variables)"
+            text = shape.replace("$variables", second)
+            edit = ReplaceExpression(module.span(value), text, {"gradients": module.span(gradients)})
+            if len(call.args) == 2 or isinstance(value, ast.Tuple):
+                # The arguments change in number, or the parentheses go: the whole call is written anew.
+                others = [f"{k.arg}={module.source(k.value)}" for k in call.keywords]
+                inner = ", ".join([text.replace("$gradients", module.source(gradients)), *others])
+                edit = ReplaceExpression(module.span(call), f"$method({inner})", {"method": module.span(call.func)})
+            candidates = [Candidate("pair each gradient with its variable", (edit,), keeps_value=False)]
+        yield self.finding(
+            module,
+            value,
+            "apply_gradients takes (gradient, variable) pairs: it cannot know here which gradient belongs to which variable.",
+            label="not in pairs",
+            candidates=candidates,
+            certain=variables is None or module.objects.kind(call.func.value) == "optimizer",  # type: ignore[attr-defined]
+            advice="" if candidates else "Pass zip(gradients, variables).",
+        )
 
     @staticmethod
-    def _are_gradients(module: Module, node: ast.expr) -> bool:
-        return any(
-            isinstance(origin, ast.Call) and any(gradient.call is origin for gradient in module.tapes.gradients)
-            for origin in module.objects.origins(node)
-        )
+    def _readable(node: ast.expr) -> bool:
+        return not any(isinstance(inner, ast.Call) for inner in ast.walk(node))
+
+    @staticmethod
+    def _is_single(module: Module, sources: ast.expr) -> bool | None:
+        """One variable rather than a list of them; None where the text does not tell."""
+        if isinstance(sources, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)):
+            return False
+        if isinstance(sources, ast.Attribute) and sources.attr in VARIABLE_LISTS:
+            return False
+        origins = module.objects.origins(sources)
+        if origins and all(isinstance(o, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)) or getattr(o, "attr", "") in VARIABLE_LISTS for o in origins):
+            return False
+        return True if module.objects.kind(sources) == "variable" else None
+
+
+def _gradient(module: Module, node: ast.expr, depth: int = 3) -> GradientCall | None:
+    """The `tape.gradient` call that a list of gradients comes from, also where they were clipped on the way."""
+    if depth <= 0:
+        return None
+    for origin in module.objects.origins(node):
+        if isinstance(origin, ast.ListComp) and not isinstance(origin.elt, ast.Tuple):
+            iterated = origin.generators[0].iter
+            is_zip = isinstance(iterated, ast.Call) and module.call_name(iterated) in ("zip", "enumerate") and iterated.args
+            first = iterated.args[0] if is_zip else iterated  # type: ignore[attr-defined]
+            return _gradient(module, first, depth - 1)
+        for gradient in module.tapes.gradients:
+            if gradient.call is origin and gradient.call.func.attr == "gradient":  # type: ignore[attr-defined]
+                return gradient
+    if isinstance(node, ast.Name):
+        for definition in module.definitions(node):
+            value = definition.value
+            if isinstance(value, ast.Call) and definition.path == (0,) and module.op(value) == "clip_by_global_norm" and value.args:
+                return _gradient(module, value.args[0], depth - 1)
+    return None

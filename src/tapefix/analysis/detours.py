@@ -1,0 +1,300 @@
+"""Detours: places where values leave TensorFlow between what is trained and the loss, so that the tape sees constants."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from tapefix.analysis.exports import ARRAYS, CHANGERS, Exit, exit_kind
+from tapefix.analysis.flow import Vertex
+from tapefix.analysis.paths import Paths, State
+from tapefix.analysis.scopes import Def, Function
+from tapefix.analysis.sources import Asked
+from tapefix.analysis.tapes import argument
+from tapefix.analysis.values import DERIVED, FLAT, GOOD, UNKNOWN, Mode
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+# What a detour does to the loss: all of it is cut off; a term that is added; what a layer is fed with; or a
+# part of a formula, which may be meant as a constant (a target, a weight, an advantage).
+Part = Literal["all", "term", "fed", "factor"]
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_SUMS = {
+    "add", "subtract", "add_n", "reduce_sum", "reduce_mean", "sum", "mean", "accumulate_n", "stack", "convert_to_tensor", "cast", "squeeze",
+    "reshape", "negative", "identity", "concat", "constant", "as_tensor", "tensor", "float32", "float", "array", "asarray", "compute_average_loss",
+}  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class Detour:
+    """One place that takes a value out of TensorFlow. `certain`: the text alone shows that a gradient is lost.
+
+    `node` is a call, or the subscript of an array that a value is stored into.
+    """
+
+    node: ast.expr
+    kind: Exit
+    part: Part
+    certain: bool
+    silent: bool
+
+
+@dataclass(eq=False, slots=True)
+class Target:
+    """A value that a gradient is taken of, and what of."""
+
+    values: list[Vertex]
+    asked: Asked
+    kind: Literal["tape", "fit", "class", "layer"]
+    root: Function | None = None
+    parameters: set[Vertex] = field(default_factory=set)
+
+    def enters(self, vertex: Vertex) -> bool:
+        return vertex in self.parameters or self.asked(vertex)
+
+
+class Detours:
+    """All detours of one module.
+
+    `tensors` are the values that become tensors again once the certain detours are taken out, `perhaps` those
+    after the others. `beside` are NumPy calls on other arguments of a loss that Keras compiles: they fail there, too.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.objects = module.objects
+        self.training = module.training
+        self.found: dict[ast.expr, Detour] = {}
+        self.tensors: set[Vertex] = set()
+        self.perhaps: set[Vertex] = set()
+        self.beside: set[ast.Call] = set()
+        self.live: set[Vertex] = set()
+        if self._candidates:
+            for target in self._targets():
+                self._search(target)
+
+    @cached_property
+    def _candidates(self) -> dict[Vertex, Exit]:
+        found: dict[Vertex, Exit] = {}
+        for call in self.module.calls:
+            kind = exit_kind(self.module, call)
+            if kind is not None and self.training.is_recorded(call):
+                found[call] = kind
+        for store in self.module.all(ast.Subscript):
+            for definition in self.module.reaching.bindings.get(store, ()) if isinstance(store.ctx, ast.Store) else ():  # type: ignore[attr-defined]
+                if self.training.is_recorded(store) and any(self._is_array(d) for d in definition.previous):
+                    found[definition] = "export"
+        return found
+
+    def _is_array(self, definition: Def) -> bool:
+        return self.module.call_name(definition.value) in ARRAYS if definition.value is not None else False
+
+    def _targets(self) -> Iterator[Target]:
+        for gradient in self.module.tapes.gradients:
+            yield Target([gradient.target], Asked(self.module, gradient.sources), "tape")
+        nothing = Asked(self.module, ast.Tuple([], ast.Load()))
+        for function, known in self.training.losses.items():
+            prediction = self.training.prediction_parameter(function)
+            if prediction is not None:
+                values: list[Vertex] = list(self.objects.returns.get(function, []))
+                yield Target(values, nothing, "fit" if known == "compile" else "class", function, {prediction})
+        for function, known in self.training.forward_methods.items():
+            values = list(self.objects.returns.get(function, []))
+            inputs = self.objects.parameters(function)[:1] if known in ("layer", "lambda") else []
+            seeds: set[Vertex] = {d for p in inputs for d in self.module.reaching.bindings.get(p, [])}
+            owner = self.module.method_class(function)
+            asked = Asked(self.module, None) if owner is not None else nothing
+            yield Target(values, asked, "layer", function, seeds)
+        for call in self.module.calls:
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("minimize", "add_loss") and call.args:
+                variables = argument(call, 1, "var_list")
+                functions = [o for o in self.objects.origins(call.args[0]) if isinstance(o, _FUNCTIONS)]
+                for function in functions:
+                    yield Target(
+                        list(self.objects.returns.get(function, [])), Asked(self.module, variables), "tape", function
+                    )
+                if not functions and call.func.attr == "add_loss":
+                    yield Target([call.args[0]], Asked(self.module, None), "tape", self.module.function(call))
+
+    # -------------------------------------------------------------- one target
+
+    def _search(self, target: Target) -> None:
+        stop = target.enters
+        paths = Paths(self.module, target.values, lambda v: not isinstance(v, ast.Call) and stop(v))
+        if not paths.complete or not any(s.vertex in self._candidates for s in paths.inputs):
+            return
+        seeds = [s for s in paths.inputs if stop(s.vertex)]
+        exits = {s for s in paths.inputs if s.vertex in self._candidates and self._cuts(s)}
+        strict: set[Mode] = {GOOD, DERIVED}
+        learned = paths.reach(seeds, {GOOD, DERIVED, UNKNOWN, FLAT})
+        if not learned & exits:
+            return
+        surely = paths.reach(seeds, strict)
+        directly = paths.reach(seeds, {GOOD})
+        onward = paths.sources(paths.targets, strict)
+        carrying: set[Mode] = {GOOD, DERIVED, UNKNOWN}
+        live = paths.reach([s for s in seeds if s not in exits], carrying, lambda s: s not in exits)
+        # What lives on its way but is cut later does not reach the target: only the rest keeps a term alive.
+        live &= paths.sources([t for t in paths.targets if t in live], carrying, lambda s: s in live)
+        self.live |= {s.vertex for s in live}
+        recorded = {s for s in learned if self._recorded(s, target)}
+        cut: dict[bool, list[State]] = {True: [], False: []}
+        for state in recorded & exits:
+            if not self._fed_by_learning(paths, state, learned, target):
+                continue
+            sure = state in surely and state in onward
+            if not sure and state not in paths.sources(paths.targets, carrying):
+                continue
+            kind = self._candidates[state.vertex]
+            certain, part = self._judge(kind, self._parts(paths, state, live), state in directly, target)
+            silent = certain and sure and not (target.kind == "layer" and not self._trained(paths, state, target))
+            node = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
+            assert isinstance(node, ast.expr)
+            self._note(Detour(node, kind, part, certain and sure, silent))
+            cut[certain and sure].append(state)
+        self.tensors |= {s.vertex for s in paths.reach(cut[True], strict) - live if s in recorded}
+        self.perhaps |= {s.vertex for s in paths.reach(cut[False], strict) - live if s in recorded}
+        if (
+            self._compiled(target)
+            and target.root is not None
+            and (given := self.training.target_parameter(target.root)) is not None
+        ):
+            for state in paths.reach([s for s in paths.inputs if s.vertex is given], {GOOD, FLAT, DERIVED}):
+                if self._candidates.get(state.vertex) == "operation" and isinstance(state.vertex, ast.Call):
+                    self.beside.add(state.vertex)
+
+    def _note(self, new: Detour) -> None:
+        old = self.found.get(new.node)
+        if old is None or (new.certain, new.silent) > (old.certain, old.silent):
+            self.found[new.node] = new
+
+    def _cuts(self, state: State) -> bool:
+        """Does the gradient end here? `tf.constant` of a tensor lets it through (in eager mode)."""
+        node = state.vertex
+        if self._candidates[node] != "constant" or not isinstance(node, ast.Call):
+            return True
+        value = node.args[0] if node.args else argument(node, 0, "value") or argument(node, 0, "initial_value")
+        if self.module.call_name(node) in ("tf.Variable", "keras.Variable"):
+            return True
+        if self.module.call_name(node) == "tf.convert_to_tensor" or value is None:
+            return False
+        return isinstance(value, (ast.List, ast.Tuple, ast.ListComp)) or self.objects.kind(value) == "variable"
+
+    def _fed_by_learning(self, paths: Paths, state: State, learned: set[State], target: Target) -> bool:
+        if self._candidates[state.vertex] == "predict" and target.enters(state.vertex):
+            return True
+        return any(edge.state in learned for edge in paths.inputs[state] if edge.mode != FLAT)
+
+    def _trained(self, paths: Paths, state: State, target: Target) -> bool:
+        """Does the detour starve something besides the input of a layer?"""
+        return any(target.asked(s.vertex) for s in paths.sources([state], {GOOD}))
+
+    def _recorded(self, state: State, target: Target) -> bool:
+        places = [*state.calls, *([] if isinstance(state.vertex, Def) else [state.vertex])]
+        if any(self._in_tape(place) for place in places):
+            return True
+        if target.root is not None and any(self.module.inside(place, target.root) for place in places):
+            return True
+        vertex = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
+        return not state.calls and self.module.function(vertex) is not None and self.training.is_recorded(vertex)
+
+    def _in_tape(self, node: ast.AST) -> bool:
+        return any(above is tape.block for above in self.module.ancestors(node) for tape in self.module.tapes.tapes)
+
+    # -------------------------------------------------------------- what is lost
+
+    def _compiled(self, target: Target) -> bool:
+        """Is this a loss that Keras runs as a graph? NumPy functions and .numpy() fail on its symbolic tensors."""
+        text = self.module.text
+        fit = target.kind == "fit" or (target.kind == "class" and ".compile(" in text)
+        return fit and "run_eagerly" not in text and "run_functions_eagerly" not in text
+
+    def _judge(self, kind: Exit, parts: set[Part], directly: bool, target: Target) -> tuple[bool, Part]:
+        if "all" in parts:
+            return True, "all"
+        if "term" in parts:
+            return True, "term"
+        if self._compiled(target):
+            return True, "factor"
+        if "fed" in parts:
+            # Features of a frozen network, states between two chunks and attacked inputs are detached on purpose.
+            meant = (
+                kind in ("export", "predict", "constant") or not directly or ".trainable = False" in self.module.text
+            )
+            return not meant, "fed"
+        return False, "factor"
+
+    def _parts(self, paths: Paths, start: State, live: set[State]) -> set[Part]:
+        """How the dead value meets living ones on its way to the target."""
+        found: set[Part] = set()
+        goals = set(paths.targets)
+        seen = {(start, "all")}
+        queue: list[tuple[State, Part]] = [(start, "all")]
+        while queue:
+            state, part = queue.pop()
+            if state in goals:
+                found.add(part)
+            for edge in paths.outputs.get(state, ()):
+                if edge.mode == FLAT:
+                    continue
+                step = (edge.state, self._met(paths, state, edge.state, part, live))
+                if step not in seen:
+                    seen.add(step)
+                    queue.append(step)
+        return found
+
+    def _met(self, paths: Paths, state: State, after: State, part: Part, live: set[State]) -> Part:
+        if part in ("factor", "fed") or (part == "all" and after not in live):
+            return part
+        vertex = after.vertex
+        if isinstance(vertex, Def):
+            if vertex.kind != "augment" or vertex.value is not state.vertex and state.vertex not in vertex.previous:
+                return part
+            operator = getattr(vertex.node, "op", None)
+            if isinstance(operator, (ast.Add, ast.Sub)):
+                return "term"
+            return part if not self._other_lives(paths, state, after, live) else "factor"
+        if isinstance(vertex, ast.BinOp):
+            if isinstance(vertex.op, (ast.Add, ast.Sub)):
+                return "term" if self._other_lives(paths, state, after, live) else part
+            # A sum that holds the dead term, times a number, is still a sum with it; times something alive it is not.
+            if isinstance(vertex.op, (ast.Mult, ast.Div)) and not self._other_lives(paths, state, after, live):
+                return part
+            return "factor"
+        if isinstance(vertex, ast.Call):
+            if self.objects.callees(vertex) and not any(a is state.vertex for a in vertex.args):
+                return part
+            if self.training.is_forward(vertex):
+                return "fed"
+            name = self.module.call_name(vertex)
+            last = name.rpartition(".")[2] if name is not None else ""
+            if last in _SUMS:
+                return "term"
+            method = vertex.func.attr if isinstance(vertex.func, ast.Attribute) else ""
+            if name is None and method in (
+                "numpy",
+                "item",
+                "mean",
+                "sum",
+                "get",
+                "values",
+                "pop",
+                "stack",
+                "read",
+                "write",
+                "items",
+                *CHANGERS,
+            ):
+                return part
+            if name in ("zip", "list", "tuple", "reversed", "enumerate", "map", "sorted", "iter"):
+                return part
+            return "factor"
+        return part
+
+    @staticmethod
+    def _other_lives(paths: Paths, state: State, after: State, live: set[State]) -> bool:
+        return any(e.state in live and e.state != state for e in paths.inputs[after])

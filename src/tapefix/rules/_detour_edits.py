@@ -1,0 +1,196 @@
+"""The edits that bring one detour back to TensorFlow."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.tapes import argument
+from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
+from tapefix.rules._numpy_calls import drawn, is_float64, operation_name, replaced, translated
+
+if TYPE_CHECKING:
+    from tapefix.analysis.detours import Detour
+    from tapefix.analysis.module import Module
+
+_LISTS = (ast.List, ast.Tuple, ast.ListComp)
+
+
+def edits_for(module: Module, detour: Detour) -> list[Edit] | None:
+    """The edits for one detour, None where TensorFlow has no form of it."""
+    node = detour.node
+    if not isinstance(node, ast.Call):
+        return store(module, node)
+    if detour.kind == "operation":
+        made = translated(module, node)
+        return None if made is None else [*made, *_casts(module, node)]
+    if detour.kind == "export":
+        return _export(module, node)
+    if detour.kind == "predict":
+        return _predict(module, node)
+    if detour.kind == "random":
+        flow = module.flow
+        given = [*node.args, *[k.value for k in node.keywords]]
+        made = drawn(module, node, {id(a) for a in given if a in flow.learned})
+        return None if made is None else [*made]
+    if detour.kind == "wrapper":
+        return _wrapper(module, node)
+    return constant(module, node)
+
+
+def _casts(module: Module, call: ast.Call) -> list[Edit]:
+    """NumPy counts True as one; TensorFlow's sums and means want numbers."""
+    if operation_name(module, call) not in ("sum", "mean", "std", "var", "prod", "average") or not call.args:
+        return []
+    value = call.args[0]
+    return (
+        [replaced(module, value, "tf.cast($c, tf.float32)", {"c": module.span(value)})]
+        if isinstance(value, ast.Compare)
+        else []
+    )
+
+
+def is_list(module: Module, node: ast.expr) -> bool:
+    """A Python list (of tensors, say), by all that the text shows."""
+    origins = module.objects.origins(node)
+    return isinstance(node, _LISTS) or (bool(origins) and all(isinstance(o, _LISTS) for o in origins))
+
+
+def _export(module: Module, call: ast.Call) -> list[Edit] | None:
+    func = call.func
+    name = module.call_name(call)
+    if name is None and isinstance(func, ast.Attribute):
+        return [ReplaceExpression(module.span(call), "$x", {"x": module.span(func.value)})]
+    if not call.args:
+        return None
+    value = call.args[0]
+    parts = {"x": module.span(value)}
+    dtype = argument(call, 1, "dtype") if name is not None and name.startswith("np.") else None
+    if name in ("np.float32", "np.float16", "np.single"):
+        return [replaced(module, call, "tf.cast($x, tf.float32)", parts)]
+    if dtype is not None and not is_float64(module, dtype):
+        single = module.name(dtype) in ("np.float32", "tf.float32") or (
+            isinstance(dtype, ast.Constant) and dtype.value == "float32"
+        )
+        if single:
+            return [replaced(module, call, "tf.cast($x, tf.float32)", parts)]
+        return [replaced(module, call, "tf.cast($x, $dtype)", {**parts, "dtype": module.span(dtype)})]
+    if name is not None and name.startswith("np.") and name not in ("np.float64", "np.double"):
+        if isinstance(value, _LISTS) and not any(isinstance(e, _LISTS) for e in getattr(value, "elts", [])):
+            return [replaced(module, call, "tf.stack($x)", parts)]
+        if is_list(module, value):
+            nested = isinstance(value, _LISTS)
+            return [replaced(module, call, "tf.convert_to_tensor($x)" if nested else "tf.stack($x)", parts)]
+        if not module.objects.origins(value) or any(isinstance(o, _LISTS) for o in module.objects.origins(value)):
+            return [replaced(module, call, "tf.convert_to_tensor($x)", parts)]
+    return [ReplaceExpression(module.span(call), "$x", parts)]
+
+
+def _predict(module: Module, call: ast.Call) -> list[Edit] | None:
+    func = call.func
+    value = argument(call, 0, "x")
+    if not isinstance(func, ast.Attribute) or value is None:
+        return None
+    return [
+        ReplaceExpression(module.span(call), "$model($x)", {"model": module.span(func.value), "x": module.span(value)})
+    ]
+
+
+def _wrapper(module: Module, call: ast.Call) -> list[Edit] | None:
+    function, given = argument(call, 0, "func"), argument(call, 1, "inp")
+    if (
+        function is None
+        or not isinstance(given, (ast.List, ast.Tuple))
+        or any(isinstance(e, ast.Starred) for e in given.elts)
+    ):
+        return None
+    parts = {f"a{i}": module.span(e) for i, e in enumerate(given.elts)}
+    holes = ", ".join("$" + p for p in parts)
+    if isinstance(function, (ast.Name, ast.Attribute)):
+        name = module.name(function)
+        if name is not None and name.startswith("np."):
+            made = translated(module, ast.copy_location(ast.Call(function, list(given.elts), []), call))
+            if made is None or len(made) != 1 or made[0].span != module.span(function):
+                return None
+            return [ReplaceExpression(module.span(call), f"{made[0].template}({holes})", parts)]
+        return [ReplaceExpression(module.span(call), f"$f({holes})", {"f": module.span(function), **parts})]
+    return (
+        [ReplaceExpression(module.span(call), f"$f({holes})", {"f": module.span(function), **parts})]
+        if isinstance(function, ast.Lambda)
+        else None
+    )
+
+
+def constant(module: Module, call: ast.Call) -> list[Edit] | None:
+    """`tf.constant(x)` is x; of a list it is a stack."""
+    value = call.args[0] if call.args else argument(call, 0, "value") or argument(call, 0, "initial_value")
+    if value is None:
+        return None
+    parts = {"x": module.span(value)}
+    dtype = argument(call, 1, "dtype") if module.call_name(call) != "tf.Variable" else argument(call, 99, "dtype")
+    template = "$x"
+    if is_list(module, value):
+        nested = isinstance(value, _LISTS) and any(isinstance(e, _LISTS) for e in getattr(value, "elts", []))
+        template = "tf.convert_to_tensor($x)" if nested else "tf.stack($x)"
+    if (
+        dtype is not None
+        and module.name(dtype) != "tf.float32"
+        and not (isinstance(dtype, ast.Constant) and dtype.value in ("float32", None))
+    ):
+        template = f"tf.cast({template}, $dtype)"
+        parts["dtype"] = module.span(dtype)
+    return [replaced(module, call, template, parts)]
+
+
+def store(module: Module, node: ast.expr) -> list[Edit] | None:
+    """`out = np.zeros(n)` filled by `out[i] = v` in one plain loop: a list that is stacked after the loop."""
+    statement = module.statement(node)
+    if (
+        not isinstance(node, ast.Subscript)
+        or not isinstance(node.value, ast.Name)
+        or not isinstance(statement, ast.Assign)
+        or len(statement.targets) != 1
+    ):
+        return None
+    loop = module.parent(statement)
+    if (
+        not isinstance(loop, ast.For)
+        or loop.orelse
+        or statement not in loop.body
+        or not _counts(module, loop, node.slice)
+    ):
+        return None
+    made = {d for d in module.reaching.bindings.get(node, ()) for d in d.previous if d.kind == "assign"}
+    if len(made) != 1:
+        return None
+    start = made.pop()
+    first = module.statement(start.node)
+    if (
+        not isinstance(first, ast.Assign)
+        or len(first.targets) != 1
+        or start.value is None
+        or module.block(first) is not module.block(loop)
+    ):
+        return None
+    for other in ast.walk(loop):
+        if isinstance(other, ast.Name) and other.id == node.value.id and other is not node.value:
+            return None
+        if isinstance(other, (ast.Break, ast.Continue)):
+            return None
+    name = node.value.id
+    return [
+        ReplaceExpression(module.span(start.value), "[]"),
+        ReplaceStatement(module.span(statement), f"{name}.append($v)", {"v": module.span(statement.value)}),
+        Insert(module.span(loop), "after", f"{name} = {module.tf}.stack({name})"),
+    ]
+
+
+def _counts(module: Module, loop: ast.For, index: ast.expr) -> bool:
+    """Does the loop run over the positions 0, 1, 2, ... that `index` names?"""
+    target = loop.target
+    name = module.call_name(loop.iter)
+    if name == "enumerate" and isinstance(target, ast.Tuple):
+        target = target.elts[0]
+    elif name != "range" or len(loop.iter.args) != 1:  # type: ignore[attr-defined]
+        return False
+    return isinstance(target, ast.Name) and isinstance(index, ast.Name) and target.id == index.id

@@ -1,0 +1,254 @@
+"""Writes NumPy calls as TensorFlow calls: edits for one call, or None where TensorFlow has no such function."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from tapefix.codemods.edits import ReplaceExpression
+from tapefix.rules import _numpy_table as table
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+    from tapefix.findings import Span
+
+Edits = list[ReplaceExpression] | None
+_OPTIONAL = re.compile(r"\{([^{}|]*)\|([^{}]*)\}")
+_HOLE = re.compile(r"\$(\w+)")
+_FLOAT64 = ("float64", "float", "double", "float_", "longdouble")
+
+
+def operation_name(module: Module, call: ast.Call) -> str:
+    """`linalg.norm` for np.linalg.norm, `log` for math.log and np.log, `expit` for scipy.special.expit."""
+    name = module.call_name(call) or ""
+    if name.startswith("np."):
+        return name[3:]
+    return name.rpartition(".")[2]
+
+
+def translated(module: Module, call: ast.Call) -> Edits:
+    """The edits that turn the call of a NumPy, math or SciPy function into TensorFlow's."""
+    name = operation_name(module, call)
+    if module.call_name(call) == "math.log":
+        name = "math.log"
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        return None
+    keywords = {k.arg for k in call.keywords}
+    if name == "sum" and len(call.args) == 1 and isinstance(call.args[0], ast.GeneratorExp) and not keywords:
+        return [_rename(module, call, "sum")]
+    simple = _simple_name(name, call, keywords)
+    if simple is not None:
+        return [_rename(module, call, simple)]
+    return _by_template(module, call, name, None)
+
+
+def translated_method(module: Module, call: ast.Call) -> Edits:
+    """The edits that turn `array.mean(axis=0)` into `tf.reduce_mean(array, axis=0)`."""
+    func = call.func
+    assert isinstance(func, ast.Attribute)
+    array = module.span(func.value)
+    method = func.attr
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        return None
+    if method in ("copy", "item", "tolist", "numpy") and not call.args and not call.keywords:
+        return [ReplaceExpression(module.span(call), "$x", {"x": array})]
+    if method == "astype" and call.args:
+        return [_cast(module, call, array, call.args[0])]
+    if method == "flatten" and not call.args:
+        return [replaced(module, call, "tf.reshape($a, [-1])", {"a": array})]
+    if method == "reshape" and call.args and not call.keywords:
+        if len(call.args) == 1 and not (isinstance(call.args[0], (ast.Constant, ast.UnaryOp))):
+            return [replaced(module, call, "tf.reshape($a, $shape)", {"a": array, "shape": module.span(call.args[0])})]
+        parts = {f"d{i}": module.span(a) for i, a in enumerate(call.args)}
+        return [replaced(module, call, f"tf.reshape($a, [{', '.join('$' + p for p in parts)}])", {"a": array, **parts})]
+    if method == "transpose" and not call.keywords:
+        if not call.args:
+            return [replaced(module, call, "tf.transpose($a)", {"a": array})]
+        parts = {f"d{i}": module.span(a) for i, a in enumerate(call.args)}
+        single = len(call.args) == 1
+        return [
+            replaced(
+                module,
+                call,
+                f"tf.transpose($a, {'$d0' if single else '[' + ', '.join('$' + p for p in parts) + ']'})",
+                {"a": array, **parts},
+            )
+        ]
+    return _by_template(module, call, method, func.value) if method in table.METHODS else None
+
+
+def drawn(module: Module, call: ast.Call, learned: set[int]) -> Edits:
+    """`np.random.normal(mu, sigma)` as a function of mu, sigma and noise. `learned` are ids of learned arguments."""
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else operation_name(module, call)
+    method = method.rpartition(".")[2]
+    if method not in table.DRAWN:
+        return None
+    parameters, template = table.DRAWN[method]
+    given = _bind(call, parameters, None)
+    if given is None:
+        return None
+    shaped = next((p for p in parameters if p in given and id(given[p]) in learned), None)
+    size = given.get("size")
+    if size is not None and not (isinstance(size, ast.Constant) and size.value is None):
+        whole = isinstance(size, ast.Constant) and isinstance(size.value, int)
+        template = template.replace("SHAPE", "[$size]" if whole else "$size")
+    elif shaped is not None:
+        template = template.replace("SHAPE", f"tf.shape(${shaped})")
+    else:
+        return None
+    for name in parameters:
+        if name not in given and name != "size":
+            template = template.replace(f"${name}", table.DRAWN_DEFAULTS.get(name, f"${name}"))
+        elif (
+            name in given
+            and isinstance(given[name], ast.Constant)
+            and given[name].value in (0, 0.0)
+            and template.startswith(f"${name} + ")
+        ):  # type: ignore[attr-defined]
+            template = template.removeprefix(f"${name} + ")
+    template = template.removeprefix("0.0 + ").replace("1.0 * ", "")
+    wanted = set(_HOLE.findall(template))
+    if not wanted <= set(given):
+        return None
+    return [replaced(module, call, template, {p: module.span(given[p]) for p in wanted})]
+
+
+def replaced(module: Module, node: ast.expr, template: str, parts: dict[str, Span]) -> ReplaceExpression:
+    """A replacement whose template speaks of `tf`, in the file's own spelling."""
+    return ReplaceExpression(
+        module.span(node), re.sub(r"\btf\.((?:\w+\.)*\w+)", lambda m: spelled(module, m.group(0)), template), parts
+    )
+
+
+def spelled(module: Module, name: str) -> str:
+    return module.spell(name) or f"{module.tf}.{name[3:]}"
+
+
+def is_float64(module: Module, dtype: ast.expr) -> bool:
+    text = (
+        dtype.value if isinstance(dtype, ast.Constant) and isinstance(dtype.value, str) else (module.name(dtype) or "")
+    )
+    return text.rpartition(".")[2] in _FLOAT64
+
+
+def _cast(module: Module, node: ast.expr, value: Span, dtype: ast.expr) -> ReplaceExpression:
+    """NumPy computes in float64 where TensorFlow stays in float32: such a cast is not taken over."""
+    if is_float64(module, dtype):
+        return ReplaceExpression(module.span(node), "$x", {"x": value})
+    name = module.name(dtype) or ""
+    if name == "np.float32" or (isinstance(dtype, ast.Constant) and dtype.value in ("float32", "f", "f4", "<f4")):
+        return replaced(module, node, "tf.cast($x, tf.float32)", {"x": value})
+    return replaced(module, node, "tf.cast($x, $dtype)", {"x": value, "dtype": module.span(dtype)})
+
+
+def _rename(module: Module, call: ast.Call, name: str) -> ReplaceExpression:
+    return ReplaceExpression(module.span(call.func), spelled(module, name) if name.startswith("tf.") else name)
+
+
+def _simple_name(name: str, call: ast.Call, keywords: set[str | None]) -> str | None:
+    """TensorFlow's name where nothing but the name differs."""
+    count = len(call.args)
+    if name in table.UNARY and count == 1 and not keywords:
+        return table.UNARY[name]
+    if name in table.BINARY and count == 2 and not keywords:
+        return table.BINARY[name]
+    if name in table.REDUCTIONS and 1 <= count <= 2 and keywords <= {"axis", "keepdims"}:
+        return table.REDUCTIONS[name]
+    if name in table.SAME_ARGUMENTS:
+        target, most, allowed = table.SAME_ARGUMENTS[name]
+        least = 3 if name == "where" else 1
+        complete = name not in ("concatenate", "concat", "roll") or count + len(keywords) == most
+        if (
+            least <= count <= most
+            and keywords <= allowed
+            and complete
+            and not (name == "split" and not _is_number(call.args[1]))
+        ):
+            values = [*call.args, *[k.value for k in call.keywords]]
+            if name == "linalg.norm" and any(isinstance(v, ast.Constant) and v.value is None for v in values):
+                return None
+            return target
+    return None
+
+
+def _is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int)
+
+
+def _by_template(module: Module, call: ast.Call, name: str, receiver: ast.expr | None) -> Edits:
+    parameters, templates = _template(name, call)
+    given = _bind(call, parameters, receiver)
+    if given is None:
+        return None
+    for key in ("out", "where", "initial", "b"):
+        if key in given and isinstance(given[key], ast.Constant) and given[key].value is None:  # type: ignore[attr-defined]
+            del given[key]
+    if name in ("clip", "linalg.norm"):
+        given = {k: v for k, v in given.items() if not (isinstance(v, ast.Constant) and v.value is None)}
+    if "ddof" in given and isinstance(given["ddof"], ast.Constant) and given["ddof"].value == 0:
+        del given["ddof"]
+    if name.startswith("fft.") and "axis" in given:
+        if ast.unparse(given["axis"]) != "-1":
+            return None
+        del given["axis"]
+    dtype = given.pop("dtype", None)
+    for template in templates:
+        chosen = _OPTIONAL.sub(
+            lambda m: m.group(1) if set(_HOLE.findall(m.group(1))) <= given.keys() else m.group(2), template
+        )
+        wanted = set(_HOLE.findall(chosen))
+        if wanted == set(given):
+            if dtype is not None and not is_float64(module, dtype):
+                chosen = f"tf.cast({chosen}, $dtype)"
+                given["dtype"] = dtype
+            chosen = chosen.replace("PI", spelled_pi(module))
+            return [replaced(module, call, chosen, {p: module.span(v) for p, v in given.items()})]
+    return None
+
+
+def _template(name: str, call: ast.Call) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if name in table.REDUCTIONS:
+        parameters = table.REDUCTION_PARAMETERS[name]
+        return parameters, (f"{table.REDUCTIONS[name]}($a{{, axis=$axis|}}{{, keepdims=$keepdims|}})",)
+    if name == "linalg.norm":
+        return ("x", "ord", "axis", "keepdims"), ("tf.norm($x{, ord=$ord|}{, axis=$axis|}{, keepdims=$keepdims|})",)
+    if name in table.UNARY:
+        return ("x", "dtype", "out"), (f"{table.UNARY[name]}($x)",)
+    if name in table.BINARY:
+        return ("x1", "x2", "dtype", "out"), (f"{table.BINARY[name]}($x1, $x2)",)
+    if name in table.SAME_ARGUMENTS and name not in table.TEMPLATES:
+        target, most, allowed = table.SAME_ARGUMENTS[name]
+        names = ("a", *sorted(allowed))[: max(most, len(allowed) + 1)]
+        return names, (f"{target}($a{''.join('{, ' + n + '=$' + n + '|}' for n in sorted(allowed))})",) if len(
+            call.args
+        ) <= 1 else ()
+    return table.TEMPLATES.get(name, ((), ()))
+
+
+def _bind(call: ast.Call, parameters: tuple[str, ...], receiver: ast.expr | None) -> dict[str, ast.expr] | None:
+    """The arguments by the names of the parameters; None where there are others."""
+    given: dict[str, ast.expr] = {}
+    positional = [*([receiver] if receiver is not None else []), *call.args]
+    if len(positional) > len(parameters):
+        return None
+    given.update(zip(parameters, positional, strict=False))
+    for keyword in call.keywords:
+        name = keyword.arg
+        if name in ("a", "x", "array", "arr", "arrays", "m") and parameters and parameters[0] not in given:
+            name = parameters[0]
+        if (
+            name in ("where", "initial", "out", "b", "casting", "order")
+            and isinstance(keyword.value, ast.Constant)
+            and keyword.value.value is None
+        ):
+            continue
+        if name is None or (name not in parameters and name != "dtype") or name in given:
+            return None
+        given[name] = keyword.value
+    return given
+
+
+def spelled_pi(module: Module) -> str:
+    """`np.pi` in the file's spelling, or the number."""
+    return module.spell("np.pi") or module.spell("math.pi") or "3.141592653589793"

@@ -1,0 +1,218 @@
+"""TPF412: one Keras 3 optimiser for the variables of several networks, one after the other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.tapes import argument
+from tapefix.analysis.training import VARIABLE_LISTS
+from tapefix.codemods.edits import Insert, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+
+class SharedOptimizer(Rule):
+    """One optimiser is given the variables of several networks, one after the other.
+
+    What it finds:
+        Several `apply_gradients` calls of one optimiser with the variables of different models, and one optimiser
+        object in the `compile` of several models, where Keras 3 is installed.
+
+    Why the gradient stops:
+        A Keras optimiser is built for the variables of its first call. It refuses those of the second network with
+        `Unknown variable`, so only the first network trains.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        first = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(2)])
+        second = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
+        optimizer = tf.keras.optimizers.Adam(0.01)
+        for _ in range(3):
+            with tf.GradientTape(persistent=True) as tape:
+                loss = tf.reduce_mean(tf.square(second(first(tf.ones([4, 2])))))
+            g1 = tape.gradient(loss, first.trainable_variables)
+            g2 = tape.gradient(loss, second.trainable_variables)
+            optimizer.apply_gradients(zip(g1, first.trainable_variables))
+            optimizer.apply_gradients(zip(g2, second.trainable_variables))
+        ```
+
+    Fix safety:
+        Safe: the optimiser is built for all variables before its first step; each keeps its own state.
+    """
+
+    code = "TPF412"
+    name = "shared-optimizer"
+    safety = "safe"
+    tokens = ("apply_gradients", ".compile(")
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        if module.keras < 3:
+            return
+        yield from self._applied(module)
+        yield from self._compiled(module)
+
+    # -------------------------------------------------------------- apply_gradients
+
+    def _applied(self, module: Module) -> Iterator[Finding]:
+        groups: dict[tuple[object, str], list[tuple[ast.Call, ast.expr]]] = {}
+        for call in module.calls:
+            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
+                continue
+            pairs = call.args[0]
+            if not (isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2):
+                continue
+            scope = module.function(call) or module.tree
+            groups.setdefault((scope, module.source(call.func.value)), []).append((call, pairs.args[1]))
+        for (_, optimizer), applied in groups.items():
+            lists: dict[str, str] = {}
+            for _, variables in applied:
+                owner = self._owner(module, variables)
+                if owner is None:
+                    break
+                lists.setdefault(owner, f"{owner}.{variables.attr}" if isinstance(variables, ast.Attribute) else f"{owner}.trainable_variables")
+            else:
+                first = applied[0][0]
+                if len(lists) < 2 or self._is_built(module, optimizer) or not self._is_keras(module, first.func.value):  # type: ignore[attr-defined]
+                    continue
+                if self._exclusive(module, [call for call, _ in applied]):
+                    continue
+                place = self._place(module, first, [call for call, _ in applied], list(lists))
+                text = f"{optimizer}.build({' + '.join(lists.values())})"
+                if len(text) + module.span(place).column > 110:
+                    inner = "\n    + ".join(lists.values())
+                    text = f"{optimizer}.build(\n    {inner}\n)"
+                yield self.finding(
+                    module,
+                    applied[1][0],
+                    f"{optimizer} is built for the variables of its first call, and does not know those of the other networks.",
+                    label="other variables",
+                    candidates=[Candidate("build the optimizer for all variables first", (Insert(module.span(place), "before", text),), trains_more=True)],
+                    notes=[(first, "the first call builds it")],
+                )
+
+    def _owner(self, module: Module, variables: ast.expr) -> str | None:
+        """The model whose variables these are, as written: `self.actor`."""
+        if isinstance(variables, ast.Attribute) and variables.attr in VARIABLE_LISTS:
+            return module.source(variables.value)
+        if isinstance(variables, ast.Name):
+            definitions = module.definitions(variables)
+            values = [d.value for d in definitions]
+            if len(values) == 1 and isinstance(values[0], ast.Attribute) and values[0].attr in VARIABLE_LISTS and not definitions[0].path:
+                return module.source(values[0].value)
+        return None
+
+    def _is_built(self, module: Module, optimizer: str) -> bool:
+        return f"{optimizer}.build(" in module.text or ".build(" in module.text and any(
+            isinstance(c.func, ast.Attribute) and c.func.attr == "build" and module.objects.kind(c.func.value) == "optimizer" for c in module.calls
+        )
+
+    def _is_keras(self, module: Module, optimizer: ast.expr) -> bool:
+        names = [module.call_name(origin) or "" for origin in module.objects.origins(optimizer) if isinstance(origin, ast.Call)]
+        return bool(names) and all(name.startswith("keras.optimizers.") and ".legacy." not in name for name in names)
+
+    def _exclusive(self, module: Module, calls: list[ast.Call]) -> bool:
+        """Do the calls stand in different branches of one `if`, so that only one of them ever runs?"""
+        for above in module.ancestors(calls[0]):
+            if isinstance(above, ast.If):
+                inside = [c for c in calls if module.inside(c, above)]
+                if len(inside) == len(calls) and not all(any(module.inside(c, s) for s in above.body) for c in calls):
+                    return not any(all(any(module.inside(c, s) for s in block) for c in calls) for block in (above.body, above.orelse))
+        return False
+
+    def _place(self, module: Module, first: ast.Call, calls: list[ast.Call], models: list[str]) -> ast.stmt:
+        """Before the loop where all models are known to have their variables there; else right before the first step."""
+        statement = module.statement(first)
+        above: ast.AST | None = statement
+        while above is not None and not isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Module)):
+            parent = module.parent(above)
+            if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Module, ast.For, ast.While)) and isinstance(above, ast.stmt):
+                if all(any(s is module.statement(c) or module.inside(c, s) for s in [above]) or self._same_block(module, above, c) for c in calls):
+                    statement = statement if not isinstance(above, (ast.For, ast.While)) else self._before_loop(module, above, statement, models)
+            above = parent
+        return statement
+
+    def _same_block(self, module: Module, statement: ast.stmt, call: ast.Call) -> bool:
+        return any(module.inside(call, other) for other in module.block(statement))
+
+    def _before_loop(self, module: Module, loop: ast.stmt, statement: ast.stmt, models: list[str]) -> ast.stmt:
+        for name in models:
+            root = name.split(".")[0]
+            if any(isinstance(n, ast.Name) and n.id == root and isinstance(n.ctx, ast.Store) for n in ast.walk(loop)):
+                return statement
+        nodes = [n for n in ast.walk(loop) if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models]
+        found = {module.source(n): n for n in nodes}
+        if len(found) == len(models) and all(has_variables_at_once(module, n) for n in found.values()):
+            return loop
+        return statement
+
+    # -------------------------------------------------------------- compile
+
+    def _compiled(self, module: Module) -> Iterator[Finding]:
+        """`opt = Adam(); d.compile(optimizer=opt); gan.compile(optimizer=opt)`."""
+        first_use: dict[ast.AST, tuple[ast.Call, ast.AST | None]] = {}
+        for call in module.calls:
+            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "compile"):
+                continue
+            optimizer = argument(call, 0, "optimizer")
+            if not isinstance(optimizer, (ast.Name, ast.Attribute)):
+                continue
+            made = [o for o in module.objects.origins(optimizer) if isinstance(o, ast.Call)]
+            if len(made) != 1 or not (module.call_name(made[0]) or "").startswith("keras.optimizers.") or module.scope(made[0]) is not module.scope(call):
+                continue
+            model = module.objects.origins(call.func.value)
+            before = first_use.setdefault(made[0], (call, model[0] if model else None))
+            if before[0] is call or not model or before[1] is None or model[0] is before[1]:
+                continue
+            first = before[0]
+            if module.function(first) is not module.function(call) or not self._trains(module, first) or not self._trains(module, call):
+                continue
+            yield self.finding(
+                module,
+                optimizer,
+                "One optimizer serves two models: it is built for the variables of the one that trains first, and does not know the other's.",
+                label="shared",
+                candidates=[
+                    Candidate(
+                        "give this model an optimizer of its own",
+                        (ReplaceExpression(module.span(optimizer), module.source(made[0])),),
+                        keeps_value=False,
+                        trains_more=True,
+                    )
+                ],
+                notes=[(first, "used here, too")],
+            )
+
+    def _trains(self, module: Module, call: ast.Call) -> bool:
+        model = module.objects.origins(call.func.value)  # type: ignore[attr-defined]
+        for other in module.calls:
+            if isinstance(other.func, ast.Attribute) and other.func.attr in ("fit", "train_on_batch"):
+                if any(origin in model for origin in module.objects.origins(other.func.value)):
+                    return True
+        return False
+
+
+def has_variables_at_once(module: Module, model: ast.expr) -> bool:
+    """Does a model have its variables as soon as it is made: functional, or Sequential with an Input?"""
+    origins = module.objects.origins(model)
+    for origin in origins:
+        name = module.call_name(origin) or ""
+        if name in ("keras.Model", "keras.models.Model") or name.startswith("keras.applications."):
+            continue
+        if name not in ("keras.Sequential", "keras.models.Sequential") or not isinstance(origin, ast.Call):
+            return False
+        layers = argument(origin, 0, "layers")
+        head = layers.elts[0] if isinstance(layers, (ast.List, ast.Tuple)) and layers.elts else None
+        if not isinstance(head, ast.Call):
+            return False
+        if module.call_name(head) not in ("keras.Input", "keras.layers.Input", "keras.layers.InputLayer") and not any(
+            k.arg in ("input_shape", "input_dim", "batch_input_shape") for k in head.keywords
+        ):
+            return False
+    return bool(origins)

@@ -1,0 +1,279 @@
+"""TPF105: the gradient's source is a plain tensor that nobody watches."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def
+from tapefix.analysis.training import VARIABLE_LISTS
+from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+    from tapefix.analysis.tapes import GradientCall, Tape
+
+_PARAMETER_LIKE = {"tf.constant", "tf.zeros", "tf.ones", "tf.random.normal", "tf.random.uniform", "tf.random.truncated_normal", "tf.convert_to_tensor"}
+_INTEGER = {"tf.range", "tf.argmax", "tf.shape"}
+
+
+class UnwatchedSource(Rule):
+    """The gradient with respect to a plain tensor is asked for, but no tape watches that tensor.
+
+    What it finds:
+        `tape.gradient(y, x)` where x is a constant, a grid, an image, a feature map or another tensor that was made
+        before the block, without `tape.watch(x)`.
+
+    Why the gradient stops:
+        A tape watches trainable variables by itself, but tensors only when told to. It does not record what is
+        computed from an unwatched tensor, so the gradient is None.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        x = tf.linspace(0.0, 3.0, 7)
+        with tf.GradientTape() as tape:
+            y = x ** 2
+        slope = tape.gradient(y, x)
+        print(slope)
+        ```
+
+    Fix safety:
+        Safe: watching a tensor changes no value.
+    """
+
+    code = "TPF105"
+    name = "unwatched-source"
+    safety = "safe"
+    tokens = ("GradientTape",)
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        done: set[tuple[ast.AST, str]] = set()
+        for gradient in module.tapes.gradients:
+            tape = gradient.tape
+            if tape is None or tape.name is None:
+                continue
+            kinds: set[str] = set()
+            starved: list[ast.expr] = []
+            for item in _items(module, gradient):
+                kind = self._kind(module, tape, gradient, item)
+                if kind is not None and (tape.call, ast.unparse(item)) not in done:
+                    done.add((tape.call, ast.unparse(item)))
+                    kinds.add(kind)
+                    starved.append(item)
+            if starved:
+                yield self._finding(module, tape, gradient, starved, kinds)
+
+    def _finding(self, module: Module, tape: Tape, gradient: GradientCall, starved: list[ast.expr], kinds: set[str]) -> Finding:
+        early: list[str] = []
+        edits: list[Edit] = []
+        for item in starved:
+            made = [d for d in _definitions(module, item) if module.inside(d.node, tape.block)]
+            text = module.source(item)
+            if made:
+                edits += [Insert(module.span(module.statement(d.node)), "after", f"{tape.name}.watch({text})") for d in made]
+            else:
+                early.append(text)
+            if "array" in kinds and "tensor" not in kinds and not made:
+                convert = f"{text} = {module.tf}.convert_to_tensor({text})"
+                edits.append(Insert(module.span(tape.block), "before", convert))
+            edits += _as_floats(module, item)
+        if early:
+            watched = early[0] if len(early) == 1 else f"[{', '.join(early)}]"
+            edits.insert(0, Insert(module.span(tape.block), "first", f"{tape.name}.watch({watched})"))
+        names = " and ".join(f"`{module.source(i)}`" for i in starved[:2]) if len(starved) < 3 else f"{len(starved)} of the sources"
+        return self.finding(
+            module,
+            starved[0],
+            f"{names} {'is a plain tensor' if len(starved) == 1 else 'are plain tensors'} that the tape does not watch, so the gradient is None.",
+            label="not watched",
+            notes=[(tape.call, "this tape watches trainable variables only")],
+            candidates=[Candidate("watch it" if len(starved) == 1 else "watch them", tuple(edits))],
+            certain=kinds == {"tensor"},
+        )
+
+    def _kind(self, module: Module, tape: Tape, gradient: GradientCall, item: ast.expr) -> str | None:
+        """`tensor` where the text shows that nobody watches it, `array`, `maybe` where it may be; None: all is well."""
+        if not isinstance(item, (ast.Name, ast.Attribute)) or _watched(module, tape, item):
+            return None
+        if module.objects.kind(item) is not None or (isinstance(item, ast.Attribute) and item.attr in VARIABLE_LISTS):
+            return None
+        definitions = _definitions(module, item)
+        inside = [d for d in definitions if module.inside(d.node, tape.block)]
+        if inside and (len(inside) < len(definitions) or any(_connected(module, tape, d) for d in inside)):
+            return None
+        kinds = _Kinds(module).of(item)
+        if not kinds or "variable" in kinds:
+            return None
+        if self._is_parameter(module, gradient, item):
+            return None
+        roads = [r for r in module.recordings[gradient][1] if r.unit.text == module.source(item)]
+        if not any(r.marks & {"in", "out"} for r in roads):
+            return None
+        if kinds <= {"tensor"}:
+            return "tensor"
+        return "array" if kinds == {"array"} and isinstance(item, ast.Name) else "maybe"
+
+    @staticmethod
+    def _is_parameter(module: Module, gradient: GradientCall, item: ast.expr) -> bool:
+        """A constant that is then updated was meant to be a variable: that is another rule's concern."""
+        origins = module.objects.origins(item)
+        if not any(module.call_name(o) in _PARAMETER_LIKE for o in origins):
+            return False
+        wanted = ast.unparse(item)
+        for node in module.all(ast.Assign, ast.AugAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target  # type: ignore[attr-defined]
+            if ast.unparse(target) != wanted:
+                continue
+            operation = node.value if isinstance(node, ast.Assign) else node  # type: ignore[attr-defined]
+            if isinstance(getattr(operation, "op", None), ast.Sub):
+                return True
+        for call in module.calls:
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("assign", "assign_sub", "assign_add") and ast.unparse(call.func.value) == wanted:
+                return True
+            if module.call_name(call) == "zip" and len(call.args) == 2 and ast.unparse(call.args[1]) == ast.unparse(gradient.sources):
+                return True
+        return False
+
+
+def _items(module: Module, gradient: GradientCall) -> list[ast.expr]:
+    """The single sources, also where a name stands for a list of them."""
+    items = gradient.source_items()
+    if len(items) == 1 and isinstance(items[0], ast.Name) and items[0] is gradient.sources:
+        definitions = module.definitions(items[0])
+        if len(definitions) == 1 and not definitions[0].path and isinstance(definitions[0].value, (ast.List, ast.Tuple)):
+            return list(definitions[0].value.elts)
+    return items
+
+
+def _definitions(module: Module, item: ast.expr) -> tuple[Def, ...]:
+    return module.definitions(item) if isinstance(item, ast.Name) else ()
+
+
+def _watched(module: Module, tape: Tape, item: ast.expr) -> bool:
+    definitions = set(_definitions(module, item))
+    for watch in tape.watches:
+        for argument in watch.args:
+            for node in ast.walk(argument):
+                if isinstance(node, ast.Name):
+                    found = module.definitions(node)
+                    if definitions & set(found):
+                        return True
+                    # for v in xs: tape.watch(v)
+                    for definition in found:
+                        if definition.kind == "loop" and definition.value is not None and _mentions(module, definition.value, item):
+                            return True
+                        if isinstance(definition.value, (ast.List, ast.Tuple)) and _mentions(module, definition.value, item):
+                            return True
+                elif isinstance(node, ast.Attribute) and ast.unparse(node) == ast.unparse(item):
+                    return True
+    return False
+
+
+def _mentions(module: Module, value: ast.expr, item: ast.expr) -> bool:
+    if ast.unparse(value) == ast.unparse(item):
+        return True
+    if isinstance(value, ast.Name):
+        return any(d.value is not None and isinstance(d.value, (ast.List, ast.Tuple)) and _mentions(module, d.value, item) for d in module.definitions(value))
+    return any(ast.unparse(n) == ast.unparse(item) for n in ast.walk(value) if isinstance(n, (ast.Name, ast.Attribute)))
+
+
+def _connected(module: Module, tape: Tape, definition: Def) -> bool:
+    """Is this value of the block computed from a variable, a model or a watched tensor?"""
+    behind = module.flow.backward([definition])
+    watched = {d for w in tape.watches for a in w.args for n in ast.walk(a) if isinstance(n, ast.Name) for d in module.definitions(n)}
+    if behind & watched:
+        return True
+    return any(
+        isinstance(v, ast.Call)
+        and (module.objects.made_kind(v) == "variable" or module.training.is_forward(v) or (module.call_name(v) is None and not module.objects.callees(v)))
+        or (isinstance(v, ast.Attribute) and not module.objects.attribute_values(v))
+        or (isinstance(v, Def) and v.kind == "parameter" and not module.objects.arguments_of(v))
+        for v in behind
+    )
+
+
+def _as_floats(module: Module, item: ast.expr) -> Iterable[Edit]:
+    """An integer constant has no gradient even if it is watched."""
+    for origin in module.objects.origins(item):
+        if isinstance(origin, ast.Call) and module.call_name(origin) in ("tf.constant", "tf.convert_to_tensor") and len(origin.args) == 1 and not origin.keywords:
+            value = origin.args[0]
+            numbers = list(value.elts) if isinstance(value, (ast.List, ast.Tuple)) else [value]
+            if numbers and all(isinstance(n, ast.Constant) and type(n.value) is int for n in numbers):
+                for number in numbers:
+                    yield ReplaceExpression(module.span(number), f"{module.source(number)}.0")
+
+
+class _Kinds:
+    """What a source may be: `tensor`, `array` (NumPy), `variable`, `maybe` (unknown)."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.seen: set[int] = set()
+
+    def of(self, node: ast.AST) -> set[str]:
+        if id(node) in self.seen or len(self.seen) > 200:
+            return set()
+        self.seen.add(id(node))
+        if isinstance(node, ast.Name):
+            definitions = self.module.definitions(node)
+            return {k for d in definitions for k in self.definition(d)} if definitions else {"maybe"}
+        if isinstance(node, ast.Attribute):
+            writes = self.module.objects.attribute_values(node)
+            return {k for value, path in writes for k in (self.of(value) if not path else {"maybe"})} or {"maybe"}
+        if isinstance(node, ast.BinOp):
+            sides = self.of(node.left) | self.of(node.right)
+            if sides & {"tensor", "variable"}:
+                return {"tensor"}
+            return {"array"} if sides == {"array"} else {"maybe"}
+        if isinstance(node, ast.UnaryOp):
+            return {"tensor" if k == "variable" else k for k in self.of(node.operand)}
+        if isinstance(node, ast.IfExp):
+            return self.of(node.body) | self.of(node.orelse)
+        if isinstance(node, ast.Subscript):
+            kinds = self.of(node.value)
+            return kinds if kinds <= {"tensor", "array"} else {"maybe"}
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        return set() if isinstance(node, ast.Constant) and node.value is None else {"maybe"}
+
+    def _call(self, node: ast.Call) -> set[str]:
+        objects = self.module.objects
+        if objects.made_kind(node) == "variable":
+            return {"variable"}
+        name = self.module.call_name(node) or ""
+        if name.startswith("np."):
+            return {"array"}
+        if name in _INTEGER and not any(k.arg == "dtype" for k in node.keywords):
+            return {"maybe"}
+        if name.startswith(("tf.data", "tf.keras")) or name.startswith("keras.") and not name.startswith(("keras.ops.", "keras.backend.", "keras.random.")):
+            return {"maybe"}
+        if name.startswith(("tf.", "keras.")):
+            return {"tensor"}
+        if self.module.training.is_forward(node):
+            return {"tensor"}
+        callees = objects.callees(node)
+        if callees:
+            return {k for c in callees for r in objects.returns.get(c, []) for k in self.of(r)} or {"maybe"}
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("astype", "reshape", "copy", "randn", "rand", "normal", "uniform", "random", "numpy"):
+            return {"array"} if node.func.attr != "reshape" or self.of(node.func.value) == {"array"} else {"maybe"}
+        return {"maybe"}
+
+    def definition(self, definition: Def) -> set[str]:
+        if definition.kind == "parameter":
+            arguments = self.module.objects.arguments_of(definition)
+            return {k for a in arguments for k in self.of(a)} if arguments else {"maybe"}
+        if definition.kind == "augment":
+            return {k for d in definition.previous for k in self.definition(d)}
+        if definition.kind == "assign" and definition.value is not None:
+            if not definition.path:
+                return self.of(definition.value)
+            values = [v for v in self.module.flow.unpacked(definition.value, definition.path) if v is not definition.value]
+            if values:
+                return {k for v in values if isinstance(v, ast.AST) for k in self.of(v)}
+            return {"tensor"} if isinstance(definition.value, ast.Call) and self.module.training.is_forward(definition.value) else {"maybe"}
+        return {"maybe"}

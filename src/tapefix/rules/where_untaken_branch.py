@@ -1,0 +1,152 @@
+"""TPF605: tf.where with an operation that overflows or fails in the branch that is not taken."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.codemods.edits import Edit, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules._numeric import in_double, matters, worth_a_look
+from tapefix.rules._spelling import Spelling
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_COMPARISONS = {"greater": ">", "greater_equal": ">", "less": "<", "less_equal": "<"}
+
+
+class WhereUntakenBranch(Rule):
+    """`tf.where` does not keep the gradient of the branch that is not taken away.
+
+    What it finds:
+        `tf.where(x > 0, tf.math.log(x), 0.0)` and `tf.where(x > 20, x, tf.math.log(1 + tf.exp(x)))`: a log, exp,
+        power, quotient or arc function inside a branch whose condition was to protect it.
+
+    Why the gradient stops:
+        Both branches are computed and differentiated. The one that is not taken gets the gradient 0, but 0 times
+        infinity is NaN.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        w = tf.Variable([1.0, 2.0, -3.0])
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.where(w > 20.0, w, tf.exp(50.0 * w)) * 1e-30 + tf.where(w > 0.0, tf.math.log(w * 0.0 + tf.nn.relu(w)), 0.0))
+        gradients = tape.gradient(loss, [w])
+        ```
+
+    Fix safety:
+        Safe: where the branch is taken, its value is the same.
+    """
+
+    code = "TPF605"
+    name = "where-untaken-branch"
+    safety = "safe"
+    tokens = ("where(", "switch(")
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        if not worth_a_look(module):
+            return
+        for call in module.calls:
+            if module.op(call) not in ("where", "switch") or len(call.args) != 3:
+                continue
+            risks = [
+                (bad, inner, taken)
+                for taken, branch in ((True, call.args[1]), (False, call.args[2]))
+                for bad, inner in self._operations(module, branch)
+                if self._protects(module, call.args[0], inner) and matters(module, bad, inner)
+            ]
+            if not risks:
+                continue
+            edits: list[Edit] = []
+            for _, inner, taken in risks:
+                edits += self._guard(module, call, inner, taken)
+            bad = risks[0][0]
+            yield self.finding(
+                module,
+                bad,
+                "tf.where also differentiates the branch that is not taken, and 0 times its infinite slope is NaN.",
+                label="also computed where the other branch is taken",
+                candidates=[Candidate("guard the argument inside the branch", tuple(edits))],
+                notes=[(other, "and here") for other, _, _ in risks if other is not bad],
+                certain=False,
+                numeric=True,
+            )
+
+    @staticmethod
+    def _operations(module: Module, branch: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+        """The operations of a branch that can fail, with the argument at which they do; also through one name."""
+        places = [branch]
+        if isinstance(branch, ast.Name):
+            definitions = module.definitions(branch)
+            if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path and definitions[0].value is not None:
+                places.append(definitions[0].value)
+        for place in places:
+            for node in ast.walk(place):
+                if isinstance(node, ast.Call) and node.args:
+                    operation, inner = module.op(node), node.args[0]
+                    found = module.ranges.of(inner)
+                    if (
+                        (operation == "exp" and found.high > 88)
+                        or (operation in ("log", "pow", "power") and found.low <= 0 and not found.guarded)
+                        or (operation == "log1p" and found.low <= -1 and not isinstance(inner, ast.Call))
+                        or (operation in ("acos", "asin", "atanh", "acosh", "lgamma") and not found.guarded)
+                    ):
+                        yield node, inner
+                    elif operation in ("divide", "truediv") and len(node.args) == 2 and not module.ranges.of(node.args[1]).zero_free:
+                        yield node, node.args[1]
+                elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not isinstance(node.right, ast.Constant):
+                    found = module.ranges.of(node.right)
+                    if not found.zero_free and not found.guarded:
+                        yield node, node.right
+                elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+                    power, base = module.ranges.of(node.right).constant, module.ranges.of(node.left)
+                    if (power is None or power < 1) and not base.positive and not base.guarded:
+                        yield node, node.left
+
+    @staticmethod
+    def _protects(module: Module, condition: ast.expr, inner: ast.expr) -> bool:
+        """Does the condition speak of the argument: share a name that is computed with it?"""
+        names = {d for n in ast.walk(inner) if isinstance(n, ast.Name) for d in module.definitions(n) if d.kind != "import"}
+        names = {d for d in names if not isinstance(d.value, ast.Constant)}
+        tested = {d for n in ast.walk(condition) if isinstance(n, ast.Name) for d in module.definitions(n)}
+        tested |= {v for d in tested for v in module.flow.inputs(d) if not isinstance(v, ast.AST)}  # type: ignore[misc]
+        for definition in list(tested):
+            if definition.value is not None:
+                tested |= {d for n in ast.walk(definition.value) if isinstance(n, ast.Name) for d in module.definitions(n)}
+        return bool(names & tested)
+
+    @staticmethod
+    def _guard(module: Module, call: ast.Call, inner: ast.expr, taken: bool) -> list[Edit]:
+        spelling = Spelling(module, call)
+        span = module.span(inner)
+        compared = _comparison(module, call.args[0])
+        if compared is not None:
+            value, sign, bound = compared
+            same = ast.dump(value) == ast.dump(inner)
+            limit = module.ranges.of(bound)
+            # The side of the bound on which this branch is taken.
+            above = (sign == ">") == taken
+            if same and (not above or limit.positive) and not in_double(module):
+                function = spelling.op("maximum" if above else "minimum")
+                parts = {"x": span, "t": module.span(bound)}
+                return [ReplaceExpression(span, f"{function}($x, $t)", parts), *spelling.imports]
+        condition = call.args[0]
+        where, ones = spelling.op("where"), spelling.op("ones_like")
+        parts = {"x": span, "c": module.span(condition)}
+        text = f"{where}($c, $x, {ones}($x))" if taken else f"{where}($c, {ones}($x), $x)"
+        return [ReplaceExpression(span, text, parts), *spelling.imports]
+
+
+def _comparison(module: Module, node: ast.expr) -> tuple[ast.expr, str, ast.expr] | None:
+    """`x > t` as (x, ">", t)."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        sign = ">" if isinstance(node.ops[0], (ast.Gt, ast.GtE)) else "<" if isinstance(node.ops[0], (ast.Lt, ast.LtE)) else None
+        return (node.left, sign, node.comparators[0]) if sign else None
+    if isinstance(node, ast.Call) and len(node.args) == 2 and (sign := _COMPARISONS.get(module.op(node) or "")):
+        return node.args[0], sign, node.args[1]
+    return None
