@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tapefix.codemods.compose import compose
@@ -109,7 +109,7 @@ class Ladder:
         reason = unmeasurable(before[0])
         if reason is not None:
             result = static_result(self.path, text, self.inspector, self.options, unproved=reason)
-            return replace(result, notices=(*before[0].missing_protection,))
+            return result._replace(notices=(*before[0].missing_protection,))
         findings = self.inspector.findings(text, before[0])
         if not problems(before[0]) and any(f.numeric for f in findings):
             # NaN may come with some random numbers only.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from tapefix.findings import Candidate, Finding
 
@@ -16,8 +16,7 @@ class Verdict(Enum):
     REFUTED = "refuted"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One rung of the ladder: the candidate that was tried, its verdict, and in plain words why."""
 
     candidate: Candidate
@@ -25,8 +24,7 @@ class Attempt:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One finding and what was done about it.
 
     `applied` is the candidate that is part of the repaired text, None where there is none: then `reason` says
@@ -40,8 +38,7 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line of the gradient table: a source, and its gradient over the steps before and after the repair."""
 
     name: str
@@ -52,8 +49,7 @@ class Row:
     broken_after: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """What was measured for a file: the table, and how much was run."""
 
     rows: tuple[Row, ...] = ()
@@ -64,8 +60,7 @@ class Proof:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
+class FileResult(NamedTuple):
     """Everything that a report needs to know about one file."""
 
     path: str
@@ -73,7 +68,7 @@ class FileResult:
     repaired: str
     outcomes: tuple[Outcome, ...] = ()
     proof: Proof | None = None
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
     error: str | None = None
 
     @property

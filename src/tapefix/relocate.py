@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import SequenceMatcher
 
 from tapefix.findings import Finding, Note, Span
@@ -19,7 +18,7 @@ def relocate(finding: Finding, text: str, original: str) -> Finding:
         return Span(line, span.column, line + span.end_line - span.line, span.end_column)
 
     notes = tuple(Note(moved(note.span), note.label) for note in finding.notes)
-    return replace(finding, span=moved(finding.span), notes=notes)
+    return finding._replace(span=moved(finding.span), notes=notes)
 
 
 def _line_table(new: list[str], old: list[str]) -> dict[int, int]:

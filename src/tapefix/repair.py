@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tapefix.analysis.module import Module
 from tapefix.findings import Candidate, Finding
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 ROUNDS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the command line asks for, as far as repairing goes."""
 
     mode: Literal["check", "diff", "write"] = "check"
@@ -124,7 +122,7 @@ class Repairer:
         """Only run the file and measure its gradients: a table with the column `before`."""
         from tapefix.proof.client import RunRequest
         from tapefix.proof.table import rows
-        from tapefix.proof.verdict import unmeasurable
+        from tapefix.proof.verdict import failed, unmeasurable
 
         server = self._start_server()
         server.wait_ready()
@@ -140,7 +138,9 @@ class Repairer:
             )
         ).result()
         steps = max((gradient.step for gradient in run.gradients), default=0)
-        proof = Proof(rows([run], ()), steps, 1, run.seconds, None, unmeasurable(run) or "")
+        failure = failed(run)
+        reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")
+        proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason)
         notices = tuple(run.missing_protection)
         return FileResult(path, source.text, source.text, (), proof, notices)
 
@@ -156,8 +156,7 @@ def static_result(path: str, text: str, inspector: Inspector, options: Options, 
     outcomes = [_static_outcome(f, options, unproved) for f in findings]
     repaired = static_text(text, findings, inspector, options)
     proof = Proof(verdict=Verdict.UNVERIFIED, reason=unproved) if unproved else None
-    notices = (unproved,) if unproved else ()
-    return FileResult(path, text, repaired, (*outcomes, *inspector.unused_suppressions()), proof, notices)
+    return FileResult(path, text, repaired, (*outcomes, *inspector.unused_suppressions()), proof)
 
 
 def _static_outcome(finding: Finding, options: Options, unproved: str) -> Outcome:

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,9 @@ def without_repair(result: FileResult, reason: str = "", *, safe: bool = True, c
     """The same finding, left as it is."""
     (outcome,) = result.outcomes
     ladder = (Candidate("train the weight", edits=(), safe=safe),) if candidates else ()
-    finding = replace(outcome.finding, candidates=ladder)
-    left = replace(outcome, finding=finding, attempts=(), applied=None, verdict=None, reason=reason)
-    return replace(result, repaired=result.original, outcomes=(left,), proof=None)
+    finding = outcome.finding._replace(candidates=ladder)
+    left = outcome._replace(finding=finding, attempts=(), applied=None, verdict=None, reason=reason)
+    return result._replace(repaired=result.original, outcomes=(left,), proof=None)
 
 
 def swap_result(path: str, text: str) -> FileResult:

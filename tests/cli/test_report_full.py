@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,8 +80,8 @@ def test_long_lines_are_cut_around_the_mark(run: Run, canned: Canned, monkeypatc
 
     def result(path: str, _: str) -> FileResult:
         made = without_repair(forward_result(path, text))
-        finding = replace(made.outcomes[0].finding, span=Span(2, column, 2, column + 8), notes=())
-        return replace(made, outcomes=(replace(made.outcomes[0], finding=finding),))
+        finding = made.outcomes[0].finding._replace(span=Span(2, column, 2, column + 8), notes=())
+        return made._replace(outcomes=(made.outcomes[0]._replace(finding=finding),))
 
     canned(result)
     monkeypatch.setenv("COLUMNS", "60")
@@ -102,8 +101,8 @@ def test_marks_stand_under_tabs_and_wide_characters(run: Run, canned: Canned) ->
 
     def result(path: str, _: str) -> FileResult:
         made = without_repair(forward_result(path, f"import tensorflow\n{code}\n"))
-        finding = replace(made.outcomes[0].finding, span=Span(2, column, 2, column + 8), notes=())
-        return replace(made, outcomes=(replace(made.outcomes[0], finding=finding),))
+        finding = made.outcomes[0].finding._replace(span=Span(2, column, 2, column + 8), notes=())
+        return made._replace(outcomes=(made.outcomes[0]._replace(finding=finding),))
 
     canned(result)
     lines = run("train.py").out.splitlines()
@@ -117,8 +116,8 @@ def test_distant_and_neighbouring_lines(run: Run, canned: Canned) -> None:
     def result(path: str, _: str) -> FileResult:
         made = without_repair(forward_result(path, text))
         finding = made.outcomes[0].finding
-        notes = tuple(replace(finding.notes[0], span=Span(line, 0, line, 4)) for line in (5, 25))
-        return replace(made, outcomes=(replace(made.outcomes[0], finding=replace(finding, notes=notes)),))
+        notes = tuple(finding.notes[0]._replace(span=Span(line, 0, line, 4)) for line in (5, 25))
+        return made._replace(outcomes=(made.outcomes[0]._replace(finding=finding._replace(notes=notes)),))
 
     canned(result)
     out = run("train.py").out
@@ -151,7 +150,7 @@ def test_many_rows(run: Run, canned: Canned) -> None:
 
     def result(path: str, text: str) -> FileResult:
         made = forward_result(path, text)
-        return replace(made, proof=Proof(tuple(rows), 3, 3, 2.0, Verdict.VERIFIED))
+        return made._replace(proof=Proof(tuple(rows), 3, 3, 2.0, Verdict.VERIFIED))
 
     canned(result)
     out = run("--diff", "train.py").out
@@ -166,7 +165,7 @@ def test_a_long_verdict_stands_above_the_table(run: Run, canned: Canned) -> None
     def result(path: str, text: str) -> FileResult:
         made = forward_result(path, text)
         assert made.proof is not None
-        return replace(made, proof=replace(made.proof, verdict=Verdict.REFUTED, reason="it was harmful " * 8))
+        return made._replace(proof=made.proof._replace(verdict=Verdict.REFUTED, reason="it was harmful " * 8))
 
     canned(result)
     lines = run("--diff", "train.py").out.splitlines()
@@ -182,7 +181,7 @@ def test_long_names_lose_their_middle(run: Run, canned: Canned) -> None:
     def result(path: str, text: str) -> FileResult:
         made = forward_result(path, text)
         rows = (Row(name, "(3, 3, 64, 64)", "None", "1.0e-02", broken_before=True),)
-        return replace(made, proof=Proof(rows, 3, 1, 1.0, Verdict.VERIFIED))
+        return made._replace(proof=Proof(rows, 3, 1, 1.0, Verdict.VERIFIED))
 
     canned(result)
     out = run("--diff", "train.py").out
@@ -194,9 +193,9 @@ def test_long_names_lose_their_middle(run: Run, canned: Canned) -> None:
 def test_unverified_says_why(run: Run, canned: Canned) -> None:
     def result(path: str, text: str) -> FileResult:
         made = forward_result(path, text)
-        outcome = replace(made.outcomes[0], verdict=Verdict.UNVERIFIED)
+        outcome = made.outcomes[0]._replace(verdict=Verdict.UNVERIFIED)
         proof = Proof(verdict=Verdict.UNVERIFIED, reason="needs data/train.csv")
-        return replace(made, outcomes=(outcome,), proof=proof, notices=("no network protection here",))
+        return made._replace(outcomes=(outcome,), proof=proof, notices=("no network protection here",))
 
     canned(result)
     Path("other.py").write_text(FORWARD)

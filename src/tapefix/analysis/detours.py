@@ -12,7 +12,7 @@ from tapefix.analysis.exports import ARRAYS, CHANGERS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
-from tapefix.analysis.sources import Asked
+from tapefix.analysis.asked import Asked
 from tapefix.analysis.tapes import argument
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, UNKNOWN, Mode
 
@@ -194,12 +194,12 @@ class Detours:
         return any(target.asked(s.vertex) for s in paths.sources([state], {GOOD}))
 
     def _recorded(self, state: State, target: Target) -> bool:
-        places = [*state.calls, *([] if isinstance(state.vertex, Def) else [state.vertex])]
+        vertex = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
+        places = [*state.calls, vertex]
         if any(self._in_tape(place) for place in places):
             return True
         if target.root is not None and any(self.module.inside(place, target.root) for place in places):
             return True
-        vertex = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
         return not state.calls and self.module.function(vertex) is not None and self.training.is_recorded(vertex)
 
     def _in_tape(self, node: ast.AST) -> bool:

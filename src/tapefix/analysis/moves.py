@@ -15,7 +15,15 @@ _STAY = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal,
     ast.Return, ast.Raise, ast.Break, ast.Continue,
 )  # fmt: skip
-_BUILD_READS = {"trainable_variables", "trainable_weights", "variables", "weights", "summary", "get_weights", "count_params"}
+_BUILD_READS = {
+    "trainable_variables",
+    "trainable_weights",
+    "variables",
+    "weights",
+    "summary",
+    "get_weights",
+    "count_params",
+}
 _BRANCHES = (ast.If, ast.Try, ast.Match)
 
 
@@ -100,7 +108,11 @@ class Moves:
                 for definition in self.module.definitions(name):
                     if definition in definitions:
                         continue
-                    if loops and definition.scope is self.module.scope(self.block) and self._rebound_in(definition.name, loops, statements):
+                    if (
+                        loops
+                        and definition.scope is self.module.scope(self.block)
+                        and self._rebound_in(definition.name, loops, statements)
+                    ):
                         return name
             for node in ast.walk(statement):
                 for definition in self.module.reaching.bindings.get(node, ()):
@@ -114,7 +126,8 @@ class Moves:
         return [
             anchor
             for _, anchor in self.chain
-            if isinstance(anchor, (ast.For, ast.AsyncFor, ast.While)) and not all(self.module.inside(s, anchor) for s in statements)
+            if isinstance(anchor, (ast.For, ast.AsyncFor, ast.While))
+            and not all(self.module.inside(s, anchor) for s in statements)
         ]
 
     def _rebound_in(self, name: str, loops: list[ast.stmt], statements: list[ast.stmt]) -> bool:
@@ -140,7 +153,9 @@ class Moves:
             sites = self.module.objects.call_sites.get(inner, []) if not isinstance(inner, ast.Lambda) else []  # type: ignore[call-overload]
             if isinstance(inner, ast.Lambda):
                 return self._after_start(inner, definition)
-            return bool(sites) and all(self.module.function(c) is scope_function and self._after_start(c, definition) for c in sites)
+            return bool(sites) and all(
+                self.module.function(c) is scope_function and self._after_start(c, definition) for c in sites
+            )
         return self._after_start(use, definition)
 
     def _after_start(self, node: ast.AST, definition: Def) -> bool:
@@ -186,7 +201,9 @@ class Moves:
                 return Plan(statements, statement)
         if statements:
             for statement in order[: order.index(statements[-1])]:
-                if statement not in moving and any(isinstance(n, (ast.Return, ast.Break, ast.Continue, ast.Raise)) for n in ast.walk(statement)):
+                if statement not in moving and any(
+                    isinstance(n, (ast.Return, ast.Break, ast.Continue, ast.Raise)) for n in ast.walk(statement)
+                ):
                     return Plan(statements, statement)
         return Plan(statements)
 
@@ -198,7 +215,13 @@ class Moves:
     # -------------------------------------------------------------- reading and writing
 
     def definitions(self, statements: list[ast.stmt]) -> set[Def]:
-        return {d for s in statements for node in ast.walk(s) for d in self.module.reaching.bindings.get(node, ()) if d.scope is self.module.scope(self.block)}
+        return {
+            d
+            for s in statements
+            for node in ast.walk(s)
+            for d in self.module.reaching.bindings.get(node, ())
+            if d.scope is self.module.scope(self.block)
+        }
 
     def _reads(self, statement: ast.stmt, moving: list[ast.stmt]) -> bool:
         """Does `statement` read, or change, what the moving statements make?"""
@@ -208,7 +231,10 @@ class Moves:
         if any(p in definitions for d in self.definitions([statement]) for p in d.previous):
             return True
         written = {ast.unparse(t) for s in moving for t in _attributes_written(s)}
-        return bool(written) and any(isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and ast.unparse(n) in written for n in ast.walk(statement))
+        return bool(written) and any(
+            isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and ast.unparse(n) in written
+            for n in ast.walk(statement)
+        )
 
     def _disturbs(self, statement: ast.stmt, moving: list[ast.stmt]) -> bool:
         """Must `statement` stay behind the moving ones, because it changes what they read or needs the model built?"""
@@ -217,7 +243,11 @@ class Moves:
         if any(d.name in read or d.name in made for d in self.definitions([statement])):
             return True
         for node in ast.walk(statement):
-            if isinstance(node, ast.Attribute) and node.attr in _BUILD_READS and isinstance(node.value, (ast.Name, ast.Attribute)):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in _BUILD_READS
+                and isinstance(node.value, (ast.Name, ast.Attribute))
+            ):
                 spelled = ast.unparse(node.value)
                 if not is_built(self.module, node.value) and any(
                     isinstance(n, ast.Call) and ast.unparse(n.func) == spelled for s in moving for n in ast.walk(s)
@@ -233,7 +263,8 @@ class Moves:
         loops = [n for n in ast.walk(statement) if isinstance(n, (ast.For, ast.While))]
         held = {id(n) for loop in loops for n in ast.walk(loop)}
         return any(
-            isinstance(n, (ast.Return, ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)) or (isinstance(n, (ast.Break, ast.Continue)) and id(n) not in held)
+            isinstance(n, (ast.Return, ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal))
+            or (isinstance(n, (ast.Break, ast.Continue)) and id(n) not in held)
             for n in ast.walk(statement)
         )
 
@@ -267,7 +298,10 @@ def _added_layers(module: Module, made: ast.Call) -> list[ast.expr]:
     return [
         call.args[0]
         for call in module.calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "add" and call.args and made in module.objects.origins(call.func.value)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "add"
+        and call.args
+        and made in module.objects.origins(call.func.value)
     ]
 
 

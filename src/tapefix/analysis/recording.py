@@ -8,11 +8,12 @@ recorded), `in` (computed from it while the tape records), `out` (computed from 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARGUMENTS
 from tapefix.analysis.scopes import Def, Function
+from tapefix.analysis.sources import HOLDERS, Sources, Unit
 from tapefix.analysis.tapes import GradientCall, argument
 from tapefix.analysis.training import VARIABLE_LISTS
 
@@ -25,24 +26,11 @@ _NONE: Marks = frozenset()
 _DETACHING = {"numpy", "item", "tolist", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
 _GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
 _DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
-_HOLDERS = {"list", "tuple", "dict", "zip", "enumerate", "reversed", "sorted", "set", "tf.nest.flatten", "getattr", "next", "iter"}
 _OF_ARRAYS = {
     "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join", "split", "shape", "batch",
     "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip", "ravel", "pop", "update", "std", "result",
 }  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-
-@dataclass(eq=False, slots=True)
-class Unit:
-    """One thing that gradients are asked for: a variable or tensor, or all variables of a model."""
-
-    text: str
-    node: ast.expr
-    model: bool
-    definitions: set[Def] = field(default_factory=set)
-    origins: set[ast.AST] = field(default_factory=set)
-    classes: set[ast.ClassDef] = field(default_factory=set)
 
 
 @dataclass(eq=False, slots=True)
@@ -73,7 +61,9 @@ class Recording:
     `extended`: as if the tape recorded until the gradient is asked for.
     """
 
-    def __init__(self, module: Module, gradient: GradientCall, block: ast.With | ast.AsyncWith | Function, extended: bool = False) -> None:
+    def __init__(
+        self, module: Module, gradient: GradientCall, block: ast.With | ast.AsyncWith | Function, extended: bool = False
+    ) -> None:
         self.module = module
         self.objects = module.objects
         self.gradient = gradient
@@ -86,7 +76,7 @@ class Recording:
 
     def roads(self) -> list[Road]:
         """One road for each source whose identity the text shows."""
-        return [_Walk(self, unit).road() for unit in self.units(self.gradient.sources)]
+        return [_Walk(self, unit).road() for unit in Sources(self.module).units(self.gradient.sources)]
 
     def _functions_run(self, block: ast.With | ast.AsyncWith | Function) -> set[Function]:
         found: set[Function] = {block} if isinstance(block, _FUNCTIONS) else set()
@@ -99,112 +89,6 @@ class Recording:
                             found.add(callee)
                             queue.append(callee)
         return found
-
-    # -------------------------------------------------------------- sources
-
-    def units(self, node: ast.expr, depth: int = 8) -> list[Unit]:
-        """The single variables and models that a `sources` expression names."""
-        if depth <= 0:
-            return []
-        if isinstance(node, (ast.List, ast.Tuple)):
-            return [u for item in node.elts for u in self.units(item, depth - 1)]
-        if isinstance(node, ast.Starred):
-            return self.units(node.value, depth - 1)
-        if isinstance(node, ast.BinOp):
-            if not self._is_list(node):
-                return []
-            return self.units(node.left, depth - 1) + self.units(node.right, depth - 1)
-        if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
-            inner = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in VARIABLE_LISTS]
-            return [u for n in inner for u in self.units(n, depth - 1)]
-        if isinstance(node, ast.Attribute) and node.attr in VARIABLE_LISTS and not self.objects.attribute_values(node):
-            return [self._model_unit(node.value)]
-        if isinstance(node, ast.Call) and self.module.call_name(node) in _HOLDERS and node.args:
-            return [u for a in node.args for u in self.units(a, depth - 1)]
-        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
-            found = []
-            for origin in self.objects.origins(node):
-                if origin is not node and self._is_list(origin):
-                    found += self.units(origin, depth - 1)  # type: ignore[arg-type]
-            if found:
-                return found
-            if isinstance(node, (ast.Name, ast.Attribute)):
-                return [self._value_unit(node)]
-        return []
-
-    def _is_list(self, node: ast.AST, depth: int = 4) -> bool:
-        """Is this a list of variables: a literal, `model.trainable_variables`, a sum of such?"""
-        if depth <= 0:
-            return False
-        if isinstance(node, ast.BinOp):
-            return isinstance(node.op, ast.Add) and (self._is_list(node.left, depth - 1) or self._is_list(node.right, depth - 1))
-        if isinstance(node, ast.Name):
-            return any(o is not node and self._is_list(o, depth - 1) for o in self.objects.origins(node))
-        if isinstance(node, ast.Attribute):
-            return node.attr in VARIABLE_LISTS
-        return isinstance(node, (ast.List, ast.Tuple, ast.ListComp))
-
-    def _model_unit(self, node: ast.expr) -> Unit:
-        unit = Unit(self.module.source(node), node, True)
-        if isinstance(node, ast.Name):
-            unit.definitions.update(self.module.definitions(node))
-        queue: list[ast.AST] = [o for o in self.objects.origins(node) if isinstance(o, ast.Call)]
-        if self.objects.is_self(node) and (owner := self.module.class_of(node)) is not None:
-            unit.classes.update(self.objects.bases(owner))
-            queue += self._attribute_parts(owner)
-        # The layers and models that it is built of belong to it.
-        while queue:
-            part = queue.pop()
-            if part in unit.origins:
-                continue
-            unit.origins.add(part)
-            made = self.objects.instance_class(part)
-            if made is not None and made not in unit.classes:
-                unit.classes.update(self.objects.bases(made))
-                queue += self._attribute_parts(made)
-            if isinstance(part, ast.Call):
-                queue += self._parts(part)
-        return unit
-
-    def _attribute_parts(self, owner: ast.ClassDef) -> list[ast.AST]:
-        values = [v for (c, _), writes in self.objects.attribute_writes.items() if c in set(self.objects.bases(owner)) for v, _ in writes]
-        return [o for value in values for o in self._made(value)]
-
-    def _parts(self, call: ast.Call) -> list[ast.AST]:
-        found: list[ast.AST] = []
-        for vertex in self.module.flow.backward([*call.args, *[k.value for k in call.keywords]]):
-            if isinstance(vertex, ast.Call):
-                found += self._made(vertex)
-                found += self._made(vertex.func)
-        return found
-
-    def _made(self, node: ast.expr) -> list[ast.AST]:
-        if isinstance(node, (ast.List, ast.Tuple)):
-            return [o for item in node.elts for o in self._made(item)]
-        return [o for o in self.objects.origins(node, 6) if self.objects.made_kind(o) in ("model", "layer", "variable", "module")]
-
-    def _value_unit(self, node: ast.Name | ast.Attribute) -> Unit:
-        unit = Unit(self.module.source(node), node, False)
-        queue: list[ast.AST] = [node]
-        while queue:
-            value = queue.pop()
-            if isinstance(value, ast.Name):
-                for definition in self.module.definitions(value):
-                    if definition in unit.definitions or definition.kind in ("import", "function", "class"):
-                        continue
-                    unit.definitions.add(definition)
-                    if definition.kind == "assign" and not definition.path and isinstance(definition.value, (ast.Name, ast.Attribute)):
-                        queue.append(definition.value)
-                    elif definition.kind == "parameter":
-                        queue += self.objects.arguments_of(definition)
-            elif isinstance(value, ast.Attribute):
-                unit.origins.update(o for o in self.objects.origins(value) if isinstance(o, ast.Call))
-            elif isinstance(value, ast.Call):
-                unit.origins.add(value)
-        for definition in unit.definitions:
-            if isinstance(definition.value, ast.Call) and not definition.path and self.objects.made_kind(definition.value) == "variable":
-                unit.origins.add(definition.value)
-        return unit
 
 
 class _Walk:
@@ -304,9 +188,11 @@ class _Walk:
                 owner = self.module.class_of(node)
                 if owner in self.unit.classes and self.objects.kind(node) in ("model", "layer", "variable", "module"):
                     return True
-            return isinstance(self.unit.node, ast.Attribute) and ast.dump(node) == ast.dump(self.unit.node) and self.module.class_of(
-                node
-            ) is self.module.class_of(self.unit.node)
+            return (
+                isinstance(self.unit.node, ast.Attribute)
+                and ast.dump(node) == ast.dump(self.unit.node)
+                and self.module.class_of(node) is self.module.class_of(self.unit.node)
+            )
         return False
 
     def _runs_unit(self, func: ast.expr) -> bool:
@@ -335,7 +221,11 @@ class _Walk:
 
     def _subscript(self, node: ast.Subscript, frame: Frame | None) -> Marks:
         marks = self.value(node.value, frame)
-        if "ref" in marks and self.objects.kind(node.value) == "variable" and isinstance(node.value, (ast.Name, ast.Attribute)):
+        if (
+            "ref" in marks
+            and self.objects.kind(node.value) == "variable"
+            and isinstance(node.value, (ast.Name, ast.Attribute))
+        ):
             return self._operation(node, marks, frame)
         if marks and self._cuts_tensor(node):
             return self._operation(node, marks, frame)
@@ -351,7 +241,8 @@ class _Walk:
     def _is_list_sum(self, node: ast.AST) -> bool:
         """`a.trainable_variables + b.trainable_variables`, `[w] + [b]`."""
         return isinstance(node, ast.BinOp) and any(
-            isinstance(side, (ast.List, ast.Tuple, ast.ListComp)) or (isinstance(side, ast.Attribute) and side.attr in VARIABLE_LISTS)
+            isinstance(side, (ast.List, ast.Tuple, ast.ListComp))
+            or (isinstance(side, ast.Attribute) and side.attr in VARIABLE_LISTS)
             for side in (node.left, node.right)
         )
 
@@ -371,7 +262,9 @@ class _Walk:
         if method in _DETACHING:
             return _NONE
         arguments = [*node.args, *[k.value for k in node.keywords]]
-        if self._runs_unit(func) or (isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)):
+        if self._runs_unit(func) or (
+            isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)
+        ):
             return frozenset({"in" if self.recorded(node, frame) else "out"})
         if self.objects.made_kind(node) is not None:
             # A model, layer or variable made here: what it is made of is no computation of this step.
@@ -392,7 +285,7 @@ class _Walk:
             marks |= self.value(func, frame)
         if name is None and not marks and self._is_opaque(func):
             self.opaque = True
-        if name in _HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
+        if name in HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
             return marks
         if name is not None and name.startswith(("tf.", "keras.")):
             if name.rpartition(".")[2][:1].isupper():
@@ -466,7 +359,9 @@ class _Walk:
             return False
         if self.objects.is_self(root):
             return True
-        return any(d.kind in ("parameter", "import") for d in self.module.definitions(root)) and not self.objects.origins(root)
+        return any(
+            d.kind in ("parameter", "import") for d in self.module.definitions(root)
+        ) and not self.objects.origins(root)
 
     # -------------------------------------------------------------- definitions
 
@@ -499,12 +394,17 @@ class _Walk:
             return _join(self.value(a, None) for a in self.objects.arguments_of(definition))
         marks = _join(self.definition(d, frame) for d in definition.previous)
         if definition.kind == "mutate":
-            for value in self.module.flow.inputs(definition):
-                if isinstance(value, ast.expr):
-                    marks |= self.value(value, frame)
+            for vertex in self.module.flow.inputs(definition):
+                if isinstance(vertex, ast.expr):
+                    marks |= self.value(vertex, frame)
             return marks
         value = definition.value
-        if isinstance(value, ast.Call) and definition.path and definition.kind == "assign" and not self._runs_unit(value.func):
+        if (
+            isinstance(value, ast.Call)
+            and definition.path
+            and definition.kind == "assign"
+            and not self._runs_unit(value.func)
+        ):
             callees = self.objects.callees(value)
             if callees and self.module.call_name(value) is None:
                 return marks | self._helper(value, callees, frame, definition.path)

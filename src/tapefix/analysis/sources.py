@@ -1,93 +1,172 @@
-"""What a gradient is asked for: which calls and variables of the module belong to the sources of one gradient."""
+"""Which variables, tensors and models the sources of a gradient name."""
 
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.training import VARIABLE_LISTS
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+# Calls whose result holds their arguments as they are.
+HOLDERS = {
+    "list",
+    "tuple",
+    "dict",
+    "zip",
+    "enumerate",
+    "reversed",
+    "sorted",
+    "set",
+    "tf.nest.flatten",
+    "getattr",
+    "next",
+    "iter",
+}
 
-class Asked:
-    """The sources of one gradient as a predicate on vertices; without an expression, all that can be trained."""
 
-    def __init__(self, module: Module, sources: ast.expr | None) -> None:
+@dataclass(eq=False, slots=True)
+class Unit:
+    """One thing that gradients are asked for: a variable or tensor, or all variables of a model."""
+
+    text: str
+    node: ast.expr
+    model: bool
+    definitions: set[Def] = field(default_factory=set)
+    origins: set[ast.AST] = field(default_factory=set)
+    classes: set[ast.ClassDef] = field(default_factory=set)
+
+
+class Sources:
+    """Reads the `sources` expressions of one module."""
+
+    def __init__(self, module: Module) -> None:
         self.module = module
         self.objects = module.objects
-        self.values: set[Vertex] = set()
-        self._origins: set[int] = set()
-        self._places: set[str] = set()
-        self._classes: set[ast.ClassDef] = set()
-        self._everything = sources is None
-        if sources is not None:
-            self._read(sources)
 
-    def _read(self, sources: ast.expr) -> None:
-        behind = self.module.flow.backward([sources])
-        lists = [v for v in behind if isinstance(v, ast.Attribute) and v.attr in VARIABLE_LISTS]
-        items = sources.elts if isinstance(sources, (ast.List, ast.Tuple)) else [sources]
-        for item in items:
-            if self.objects.kind(item) in ("model", "layer"):
-                self._own(item)
-            elif isinstance(item, ast.Name):
-                self.values.update(d for d in self.module.definitions(item) if d.kind != "import")
-            else:
-                self.values.add(item)
-        self.values.update(v for v in behind if isinstance(v, ast.Call) and self.objects.made_kind(v) == "variable")
-        for attribute in lists:
-            self._own(attribute.value)
+    def units(self, node: ast.expr, depth: int = 8) -> list[Unit]:
+        """The single variables and models that a `sources` expression names."""
+        if depth <= 0:
+            return []
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [u for item in node.elts for u in self.units(item, depth - 1)]
+        if isinstance(node, ast.Starred):
+            return self.units(node.value, depth - 1)
+        if isinstance(node, ast.BinOp):
+            if not self._is_list(node):
+                return []
+            return self.units(node.left, depth - 1) + self.units(node.right, depth - 1)
+        if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr in VARIABLE_LISTS]
+            return [u for n in inner for u in self.units(n, depth - 1)]
+        if isinstance(node, ast.Attribute) and node.attr in VARIABLE_LISTS and not self.objects.attribute_values(node):
+            return [self._model_unit(node.value)]
+        if isinstance(node, ast.Call) and self.module.call_name(node) in HOLDERS and node.args:
+            return [u for a in node.args for u in self.units(a, depth - 1)]
+        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
+            found = []
+            for origin in self.objects.origins(node):
+                if origin is not node and self._is_list(origin):
+                    found += self.units(origin, depth - 1)  # type: ignore[arg-type]
+            if found:
+                return found
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                return [self._value_unit(node)]
+        return []
 
-    def _own(self, owner: ast.expr) -> None:
-        if self.objects.is_self(owner):
-            found = self.module.class_of(owner)
-            if found is not None:
-                self._enclose(found)
-            return
-        origins = self.objects.origins(owner)
-        if not any(isinstance(o, ast.Call) for o in origins):
-            self._everything = True
-        for origin in origins:
-            self._origins.add(id(origin))
-            made = self.objects.instance_class(origin)
-            if made is not None:
-                self._enclose(made)
-        if isinstance(owner, ast.Attribute):
-            self._places.add(ast.unparse(owner))
-
-    def _enclose(self, node: ast.ClassDef) -> None:
-        """A class with its bases and the classes of which its instances hold instances."""
-        if node in self._classes:
-            return
-        for current in self.objects.bases(node):
-            self._classes.add(current)
-        for call in self.module.calls:
-            if self.module.class_of(call) in self._classes and (held := self.objects.instance_class(call)) is not None:
-                self._enclose(held)
-
-    def __call__(self, vertex: Vertex) -> bool:
-        """Does a trainable value that was asked for enter here?"""
-        if isinstance(vertex, Def):
-            return vertex in self.values
-        if vertex in self.values:
-            return True
-        if isinstance(vertex, ast.Attribute):
-            return vertex.attr in VARIABLE_LISTS and not self.objects.attribute_values(vertex)
-        if not isinstance(vertex, ast.Call):
+    def _is_list(self, node: ast.AST, depth: int = 4) -> bool:
+        """Is this a list of variables: a literal, `model.trainable_variables`, a sum of such?"""
+        if depth <= 0:
             return False
-        if self.objects.made_kind(vertex) == "variable":
-            return self._everything or self.module.class_of(vertex) in self._classes
-        if not self.module.training.is_forward(vertex):
-            return False
-        if self._everything or self.module.class_of(vertex) in self._classes:
-            return True
-        func = vertex.func
-        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", "predict", "predict_on_batch"):
-            func = func.value
-        if isinstance(func, ast.Attribute) and ast.unparse(func) in self._places:
-            return True
-        return any(id(origin) in self._origins for origin in self.objects.origins(func))
+        if isinstance(node, ast.BinOp):
+            return isinstance(node.op, ast.Add) and (
+                self._is_list(node.left, depth - 1) or self._is_list(node.right, depth - 1)
+            )
+        if isinstance(node, ast.Name):
+            return any(o is not node and self._is_list(o, depth - 1) for o in self.objects.origins(node))
+        if isinstance(node, ast.Attribute):
+            return node.attr in VARIABLE_LISTS
+        return isinstance(node, (ast.List, ast.Tuple, ast.ListComp))
+
+    def _model_unit(self, node: ast.expr) -> Unit:
+        unit = Unit(self.module.source(node), node, True)
+        if isinstance(node, ast.Name):
+            unit.definitions.update(self.module.definitions(node))
+        queue: list[ast.AST] = [o for o in self.objects.origins(node) if isinstance(o, ast.Call)]
+        if self.objects.is_self(node) and (owner := self.module.class_of(node)) is not None:
+            unit.classes.update(self.objects.bases(owner))
+            queue += self._attribute_parts(owner)
+        # The layers and models that it is built of belong to it.
+        while queue:
+            part = queue.pop()
+            if part in unit.origins:
+                continue
+            unit.origins.add(part)
+            made = self.objects.instance_class(part)
+            if made is not None and made not in unit.classes:
+                unit.classes.update(self.objects.bases(made))
+                queue += self._attribute_parts(made)
+            if isinstance(part, ast.Call):
+                queue += self._parts(part)
+        return unit
+
+    def _attribute_parts(self, owner: ast.ClassDef) -> list[ast.AST]:
+        values = [
+            v
+            for (c, _), writes in self.objects.attribute_writes.items()
+            if c in set(self.objects.bases(owner))
+            for v, _ in writes
+        ]
+        return [o for value in values for o in self._made(value)]
+
+    def _parts(self, call: ast.Call) -> list[ast.AST]:
+        found: list[ast.AST] = []
+        for vertex in self.module.flow.backward([*call.args, *[k.value for k in call.keywords]]):
+            if isinstance(vertex, ast.Call):
+                found += self._made(vertex)
+                found += self._made(vertex.func)
+        return found
+
+    def _made(self, node: ast.expr) -> list[ast.AST]:
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return [o for item in node.elts for o in self._made(item)]
+        return [
+            o
+            for o in self.objects.origins(node, 6)
+            if self.objects.made_kind(o) in ("model", "layer", "variable", "module")
+        ]
+
+    def _value_unit(self, node: ast.Name | ast.Attribute) -> Unit:
+        unit = Unit(self.module.source(node), node, False)
+        queue: list[ast.AST] = [node]
+        while queue:
+            value = queue.pop()
+            if isinstance(value, ast.Name):
+                for definition in self.module.definitions(value):
+                    if definition in unit.definitions or definition.kind in ("import", "function", "class"):
+                        continue
+                    unit.definitions.add(definition)
+                    if (
+                        definition.kind == "assign"
+                        and not definition.path
+                        and isinstance(definition.value, (ast.Name, ast.Attribute))
+                    ):
+                        queue.append(definition.value)
+                    elif definition.kind == "parameter":
+                        queue += self.objects.arguments_of(definition)
+            elif isinstance(value, ast.Attribute):
+                unit.origins.update(o for o in self.objects.origins(value) if isinstance(o, ast.Call))
+            elif isinstance(value, ast.Call):
+                unit.origins.add(value)
+        for definition in unit.definitions:
+            if (
+                isinstance(definition.value, ast.Call)
+                and not definition.path
+                and self.objects.made_kind(definition.value) == "variable"
+            ):
+                unit.origins.add(definition.value)
+        return unit

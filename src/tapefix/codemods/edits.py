@@ -8,51 +8,47 @@ edits nest: in `np.sum(np.log(x))` both calls can be replaced in one pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from tapefix.findings import Span
 
+NO_PARTS: Mapping[str, Span] = MappingProxyType({})
 Where = Literal["before", "after", "first", "last"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceExpression:
+class ReplaceExpression(NamedTuple):
     """The expression at `span` becomes `template`. Parentheses are added where precedence asks for them."""
 
     span: Span
     template: str
-    parts: Mapping[str, Span] = field(default_factory=dict)
+    parts: Mapping[str, Span] = NO_PARTS
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceStatement:
+class ReplaceStatement(NamedTuple):
     """The statement at `span` becomes the statements of `template`; its comments and blank lines stay."""
 
     span: Span
     template: str
-    parts: Mapping[str, Span] = field(default_factory=dict)
+    parts: Mapping[str, Span] = NO_PARTS
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(NamedTuple):
     """New statements before or after the statement at `anchor`, or first or last in its body."""
 
     anchor: Span
     where: Where
     template: str
-    parts: Mapping[str, Span] = field(default_factory=dict)
+    parts: Mapping[str, Span] = NO_PARTS
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """The statement at `span` goes, with the comments directly above it on request only."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """The statements at `spans`, in their order, with their comments, go to a place relative to `anchor`."""
 
     spans: tuple[Span, ...]
@@ -60,8 +56,7 @@ class Move:
     where: Where
 
 
-@dataclass(frozen=True, slots=True)
-class AddImport:
+class AddImport(NamedTuple):
     """An import at the top of the module, after its other imports: `import tensorflow as tf`."""
 
     statement: str

@@ -183,7 +183,14 @@ def trained(runs: Iterable[Run]) -> set[str]:
 
 
 def _asked(runs: Iterable[Run]) -> set[str]:
-    return {source.name for run in runs for gradient in run.gradients for source in gradient.sources}
+    """The variables asked for. Tensors may be renamed by a repair, and a model in their place is no source at all."""
+    return {
+        source.name
+        for run in runs
+        for gradient in run.gradients
+        for source in gradient.sources
+        if source.kind in ("keras", "tf")
+    }
 
 
 def _worse(before: Sequence[Run], after: Sequence[Run]) -> str | None:

@@ -79,11 +79,15 @@ class ClosureOverTensor(Rule):
                         if roads:
                             yield from self._closures(module, [*recording.run], roads, done)
 
-    def _closures(self, module: Module, functions: list[Function], roads: list[Road], done: set[ast.AST]) -> Iterator[Finding]:
+    def _closures(
+        self, module: Module, functions: list[Function], roads: list[Road], done: set[ast.AST]
+    ) -> Iterator[Finding]:
         outside = {d for road in roads for d in road.outside}
         for function in functions:
             reads = [
-                n for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and outside & set(module.definitions(n))
+                n
+                for n in ast.walk(function)
+                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and outside & set(module.definitions(n))
             ]
             if not reads or function in done:
                 continue
@@ -101,7 +105,9 @@ class ClosureOverTensor(Rule):
                 advice="" if edits is not None else "Compute it inside the function.",
             )
 
-    def _edits(self, module: Module, function: Function, reads: list[ast.Name], outside: set[Def]) -> tuple[Edit, ...] | None:
+    def _edits(
+        self, module: Module, function: Function, reads: list[ast.Name], outside: set[Def]
+    ) -> tuple[Edit, ...] | None:
         scope = module.definitions(reads[0])[0].scope
         if any(d.scope is not scope or d.kind not in ("assign", "augment", "mutate") for d in outside):
             return None
@@ -116,7 +122,10 @@ class ClosureOverTensor(Rule):
             return None
         made = {d for s in statements for n in ast.walk(s) for d in module.reaching.bindings.get(n, ())}
         elsewhere = [
-            u for d in made for u in d.uses if not any(module.inside(u, s) for s in statements) and not module.inside(u, function)
+            u
+            for d in made
+            for u in d.uses
+            if not any(module.inside(u, s) for s in statements) and not module.inside(u, function)
         ]
         if isinstance(function, ast.Lambda):
             return self._as_function(module, function, reads, statements, bool(elsewhere))
@@ -124,10 +133,16 @@ class ClosureOverTensor(Rule):
             return None
         if not elsewhere and function.lineno > statements[-1].lineno:
             first = function.body[0]
-            docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+            docstring = (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            )
             if docstring and len(function.body) > 1:
                 return (Move(tuple(module.span(s) for s in statements), module.span(function.body[1]), "before"),)
-            return None if docstring else (Move(tuple(module.span(s) for s in statements), module.span(first), "before"),)
+            return (
+                None if docstring else (Move(tuple(module.span(s) for s in statements), module.span(first), "before"),)
+            )
         return (Insert(module.span(function), "first", "\n".join(module.source(s) for s in statements)),)
 
     @staticmethod
@@ -140,7 +155,12 @@ class ClosureOverTensor(Rule):
             return None
         last = statements[-1]
         lines = [module.source(s) for s in statements[:-1]]
-        if isinstance(last, ast.Assign) and len(last.targets) == 1 and isinstance(last.targets[0], ast.Name) and last.targets[0].id == name:
+        if (
+            isinstance(last, ast.Assign)
+            and len(last.targets) == 1
+            and isinstance(last.targets[0], ast.Name)
+            and last.targets[0].id == name
+        ):
             value = module.source(last.value)
             lines.append(f"return ({value})" if "\n" in value else f"return {value}")
         else:

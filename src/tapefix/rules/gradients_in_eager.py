@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _NAMES = {"tf.gradients", "keras.backend.gradients", "tf.compat.v1.gradients"}
-_GRAPH_CODE = ("disable_eager_execution", "disable_v2_behavior", "Session(", "as_default()", ".function(", "@function", "placeholder(")
+_GRAPH_CODE = (
+    "disable_eager_execution",
+    "disable_v2_behavior",
+    "Session(",
+    "as_default()",
+    ".function(",
+    "@function",
+    "placeholder(",
+)
 
 
 class GradientsInEager(Rule):
@@ -56,7 +64,10 @@ class GradientsInEager(Rule):
         if not found or any(token in module.text for token in _GRAPH_CODE):
             return
         for call in found:
-            target, sources = argument(call, 0, "ys") or argument(call, 0, "loss"), argument(call, 1, "xs") or argument(call, 1, "variables")
+            target, sources = (
+                argument(call, 0, "ys") or argument(call, 0, "loss"),
+                argument(call, 1, "xs") or argument(call, 1, "variables"),
+            )
             if target is None or sources is None:
                 continue
             edits = self._edits(module, call, target, sources)
@@ -66,9 +77,22 @@ class GradientsInEager(Rule):
                 "This function needs a graph, and eager code builds none: it raises a RuntimeError. A GradientTape records eager code.",
                 label="works in graphs only",
                 candidates=[Candidate("record with a GradientTape", edits)] if edits is not None else [],
-                certain=edits is not None,
-                advice="" if edits is not None else "Compute the target inside a tf.GradientTape block and ask the tape.",
+                certain=edits is not None and self._runs_here(module, call),
+                advice=""
+                if edits is not None
+                else "Compute the target inside a tf.GradientTape block and ask the tape.",
             )
+
+    @staticmethod
+    def _runs_here(module: Module, call: ast.Call) -> bool:
+        """Does this file itself run the code? Somebody else's graph may run a library's function."""
+        function = module.function(call)
+        while function is not None:
+            sites = module.objects.call_sites.get(function, [])
+            if not sites or getattr(function, "decorator_list", None):
+                return False
+            function = next((module.function(s) for s in sites if module.function(s) is not function), None)
+        return True
 
     def _edits(self, module: Module, call: ast.Call, target: ast.expr, sources: ast.expr) -> tuple[Edit, ...] | None:
         place = module.statement(call)
@@ -91,10 +115,16 @@ class GradientsInEager(Rule):
         if lead:
             first = body.index(lead[0])
             lead = body[first : body.index(place)]  # what stands between runs in the same order
-        if any(isinstance(n, (ast.Return, ast.Break, ast.Continue, ast.FunctionDef)) for s in lead for n in ast.walk(s)):
+        if any(
+            isinstance(n, (ast.Return, ast.Break, ast.Continue, ast.FunctionDef)) for s in lead for n in ast.walk(s)
+        ):
             return None
         used = {n.id for n in module.all(ast.Name)} | {a.arg for a in module.all(ast.arg)}  # type: ignore[attr-defined]
-        tape = next(n for n in ("tape", "gradient_tape", "tape_1") if n not in used) if len(used & {"tape", "gradient_tape", "tape_1"}) < 3 else None
+        tape = (
+            next(n for n in ("tape", "gradient_tape", "tape_1") if n not in used)
+            if len(used & {"tape", "gradient_tape", "tape_1"}) < 3
+            else None
+        )
         tf = module.spell("tf.GradientTape")
         if tape is None or tf is None:
             return None
@@ -105,7 +135,10 @@ class GradientsInEager(Rule):
         for statement in lead:
             text = module.source(statement).split("\n")
             column = module.span(statement).column
-            lines += [indent + text[0], *(indent + (line[column:] if line[:column].isspace() else line) for line in text[1:])]
+            lines += [
+                indent + text[0],
+                *(indent + (line[column:] if line[:column].isspace() else line) for line in text[1:]),
+            ]
         asked = module.source(target)
         if direct:
             name = next(n for n in ("target", "objective", "asked") if n not in used)
@@ -114,7 +147,12 @@ class GradientsInEager(Rule):
         answer = f"{tape}.gradient({asked}, {module.source(sources)})"
         edits: list[Edit] = []
         above = module.parent(call)
-        if len(items) == 1 and isinstance(above, ast.Subscript) and isinstance(above.slice, ast.Constant) and above.slice.value == 0:
+        if (
+            len(items) == 1
+            and isinstance(above, ast.Subscript)
+            and isinstance(above.slice, ast.Constant)
+            and above.slice.value == 0
+        ):
             single = items[0]
             edits.append(ReplaceExpression(module.span(above), f"{tape}.gradient({asked}, {module.source(single)})"))
         elif isinstance(sources, (ast.List, ast.Tuple)):

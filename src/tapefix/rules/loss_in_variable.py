@@ -54,7 +54,12 @@ class LossInVariable(Rule):
         changes: dict[Def, list[ast.Call]] = {}
         for call in module.calls:
             func = call.func
-            if not (isinstance(func, ast.Attribute) and func.attr in _CHANGES and isinstance(func.value, ast.Name) and call.args):
+            if not (
+                isinstance(func, ast.Attribute)
+                and func.attr in _CHANGES
+                and isinstance(func.value, ast.Name)
+                and call.args
+            ):
                 continue
             if isinstance(module.parent(call), ast.Expr) and (made := _made(module, func.value)) is not None:
                 changes.setdefault(made, []).append(call)
@@ -69,13 +74,21 @@ class LossInVariable(Rule):
             return None
         call = made.value
         assert isinstance(call, ast.Call)
-        initial = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "initial_value"), None)
-        uses = [n for n in module.all(ast.Name) if isinstance(n.ctx, ast.Load) and _made(module, n) is made]  # type: ignore[attr-defined]
+        initial = (
+            call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "initial_value"), None)
+        )
+        uses = [
+            n
+            for n in module.all(ast.Name)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and _made(module, n) is made
+        ]
         home = module.function(made.node)
         local = initial is not None and all(module.function(u) is home for u in uses)
         candidates = []
         if local and initial is not None:
-            candidates.append(Candidate("collect it in a tensor", tuple(self._edits(module, made, calls, uses, initial))))
+            candidates.append(
+                Candidate("collect it in a tensor", tuple(self._edits(module, made, calls, uses, initial)))
+            )
         return self.finding(
             module,
             recorded[0],
@@ -97,17 +110,23 @@ class LossInVariable(Rule):
         return any(made in module.flow.backward([gradient.target]) for gradient in module.tapes.gradients)
 
     @staticmethod
-    def _edits(module: Module, made: Def, calls: list[ast.Call], uses: list[ast.Name], initial: ast.expr) -> Iterator[Edit]:
+    def _edits(
+        module: Module, made: Def, calls: list[ast.Call], uses: list[ast.Name], initial: ast.expr
+    ) -> Iterator[Edit]:
         assert isinstance(made.value, ast.Call)
         if isinstance(initial, ast.Constant) and isinstance(initial.value, (int, float)):
             number = module.source(initial)
-            yield ReplaceExpression(module.span(made.value), number if "." in number or "e" in number else f"{number}.0")
+            yield ReplaceExpression(
+                module.span(made.value), number if "." in number or "e" in number else f"{number}.0"
+            )
         else:
             yield ReplaceExpression(module.span(made.value), "$initial", {"initial": module.span(initial)})
         for call in calls:
             assert isinstance(call.func, ast.Attribute)
             sign = _CHANGES[call.func.attr]
-            yield ReplaceStatement(module.span(module.statement(call)), f"{made.name} {sign} $value", {"value": module.span(call.args[0])})
+            yield ReplaceStatement(
+                module.span(module.statement(call)), f"{made.name} {sign} $value", {"value": module.span(call.args[0])}
+            )
         for use in uses:
             above = module.parent(use)
             if isinstance(above, ast.Attribute) and above.attr in ("value", "read_value"):
@@ -128,7 +147,12 @@ def _made(module: Module, name: ast.Name) -> Def | None:
         seen.add(definition)
         if definition.kind == "mutate":
             queue += definition.previous
-        elif definition.kind == "assign" and not definition.path and module.call_name(definition.value or definition.node) == "tf.Variable" and found in (None, definition):
+        elif (
+            definition.kind == "assign"
+            and not definition.path
+            and module.call_name(definition.value or definition.node) == "tf.Variable"
+            and found in (None, definition)
+        ):
             found = definition
         else:
             return None

@@ -58,7 +58,10 @@ class LossOutsideTape(Rule):
             if module.function(gradient.call) is not module.function(tape.block) or self._opened_again(module, tape):
                 continue
             strict, extended = module.recordings[gradient]
-            if not any("out" in s.marks and not s.marks & {"in", "ref"} and "in" in e.marks for s, e in zip(strict, extended, strict=True)):
+            if not any(
+                "out" in s.marks and not s.marks & {"in", "ref"} and "in" in e.marks
+                for s, e in zip(strict, extended, strict=True)
+            ):
                 continue
             finding = self._finding(module, gradient, tape, strict, seen)
             if finding is not None:
@@ -73,7 +76,9 @@ class LossOutsideTape(Rule):
             for item in block.items  # type: ignore[attr-defined]
         )
 
-    def _finding(self, module: Module, gradient: GradientCall, tape: Tape, roads: list[Road], seen: set[ast.stmt]) -> Finding | None:
+    def _finding(
+        self, module: Module, gradient: GradientCall, tape: Tape, roads: list[Road], seen: set[ast.stmt]
+    ) -> Finding | None:
         moves = Moves(module, tape.block)
         wanted: list[ast.stmt] = []
         for definition in dict.fromkeys(d for road in roads for d in road.outside):
@@ -93,14 +98,24 @@ class LossOutsideTape(Rule):
             name = self._new_name(module, expression, names)
             names.add(name)
             source = module.source(expression)
-            edits.append(Insert(module.span(tape.block), "last", f"{name} = ({source})" if "\n" in source else f"{name} = {source}"))
+            edits.append(
+                Insert(
+                    module.span(tape.block), "last", f"{name} = ({source})" if "\n" in source else f"{name} = {source}"
+                )
+            )
             edits.append(ReplaceExpression(module.span(expression), name))
         if plan.blocked is None and edits:
             candidates = [Candidate("compute it inside the tape's block", tuple(edits))]
         else:
             candidates = []
         place: ast.AST = wanted[0] if wanted else expressions[0] if expressions else gradient.target
-        what = f"`{module.source(place).splitlines()[0]}`" if not wanted else f"`{', '.join(sorted(n for n in names))}`" if names else "The loss"
+        what = (
+            f"`{module.source(place).splitlines()[0]}`"
+            if not wanted
+            else f"`{', '.join(sorted(n for n in names))}`"
+            if names
+            else "The loss"
+        )
         return self.finding(
             module,
             place,
@@ -132,14 +147,35 @@ class LossOutsideTape(Rule):
 
     @staticmethod
     def _new_name(module: Module, expression: ast.expr, taken: set[str]) -> str:
-        base = next((n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and "loss" in n.id.lower() and n.id.islower()), "target")
+        base = next(
+            (
+                n.id
+                for n in ast.walk(expression)
+                if isinstance(n, ast.Name) and "loss" in n.id.lower() and n.id.islower()
+            ),
+            "target",
+        )
         if isinstance(expression, ast.UnaryOp):
             base = f"negative_{base}"
         elif isinstance(expression, ast.BinOp):
-            base = f"scaled_{base}" if isinstance(expression.op, (ast.Mult, ast.Div)) else f"total_{base}" if base != "target" else base
+            base = (
+                f"scaled_{base}"
+                if isinstance(expression.op, (ast.Mult, ast.Div))
+                else f"total_{base}"
+                if base != "target"
+                else base
+            )
         elif isinstance(expression, ast.Call):
             function = expression.func.attr if isinstance(expression.func, ast.Attribute) else ""
-            base = f"mean_{base}" if "mean" in function else f"total_{base}" if "sum" in function else "loss" if base == "target" else f"{base}_value"
+            base = (
+                f"mean_{base}"
+                if "mean" in function
+                else f"total_{base}"
+                if "sum" in function
+                else "loss"
+                if base == "target"
+                else f"{base}_value"
+            )
         used = taken | {n.id for n in module.all(ast.Name)} | {a.arg for a in module.all(ast.arg)}  # type: ignore[attr-defined]
         name, number = base, 2
         while name in used:

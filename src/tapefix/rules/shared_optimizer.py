@@ -61,7 +61,8 @@ class SharedOptimizer(Rule):
     # -------------------------------------------------------------- apply_gradients
 
     def _applied(self, module: Module) -> Iterator[Finding]:
-        groups: dict[tuple[object, str], list[tuple[ast.Call, ast.expr]]] = {}
+        # One group: calls in one function, of what is written the same and was made at the same place.
+        groups: dict[tuple[object, str, frozenset[ast.AST]], list[tuple[ast.Call, ast.expr]]] = {}
         for call in module.calls:
             if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
                 continue
@@ -69,8 +70,11 @@ class SharedOptimizer(Rule):
             if not (isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2):
                 continue
             scope = module.function(call) or module.tree
-            groups.setdefault((scope, module.source(call.func.value)), []).append((call, pairs.args[1]))
-        for (_, optimizer), applied in groups.items():
+            made = frozenset(module.objects.origins(call.func.value))
+            groups.setdefault((scope, module.source(call.func.value), made), []).append((call, pairs.args[1]))
+        for (_, optimizer, _), applied in groups.items():
+            if len(applied) < 2:
+                continue
             lists: dict[str, str] = {}
             for _, variables in applied:
                 owner = self._owner(module, variables)
@@ -81,9 +85,9 @@ class SharedOptimizer(Rule):
                 first = applied[0][0]
                 if len(lists) < 2 or self._is_built(module, optimizer) or not self._is_keras(module, first.func.value):  # type: ignore[attr-defined]
                     continue
-                if self._exclusive(module, [call for call, _ in applied]):
+                place = self._place(module, [call for call, _ in applied], list(lists))
+                if place is None:
                     continue
-                place = self._place(module, first, [call for call, _ in applied], list(lists))
                 text = f"{optimizer}.build({' + '.join(lists.values())})"
                 if len(text) + module.span(place).column > 110:
                     inner = "\n    + ".join(lists.values())
@@ -109,7 +113,9 @@ class SharedOptimizer(Rule):
         return None
 
     def _is_built(self, module: Module, optimizer: str) -> bool:
-        return f"{optimizer}.build(" in module.text or ".build(" in module.text and any(
+        if ".build(" not in module.text:
+            return False
+        return f"{optimizer}.build(" in module.text or any(
             isinstance(c.func, ast.Attribute) and c.func.attr == "build" and module.objects.kind(c.func.value) == "optimizer" for c in module.calls
         )
 
@@ -117,40 +123,31 @@ class SharedOptimizer(Rule):
         names = [module.call_name(origin) or "" for origin in module.objects.origins(optimizer) if isinstance(origin, ast.Call)]
         return bool(names) and all(name.startswith("keras.optimizers.") and ".legacy." not in name for name in names)
 
-    def _exclusive(self, module: Module, calls: list[ast.Call]) -> bool:
-        """Do the calls stand in different branches of one `if`, so that only one of them ever runs?"""
-        for above in module.ancestors(calls[0]):
-            if isinstance(above, ast.If):
-                inside = [c for c in calls if module.inside(c, above)]
-                if len(inside) == len(calls) and not all(any(module.inside(c, s) for s in above.body) for c in calls):
-                    return not any(all(any(module.inside(c, s) for s in block) for c in calls) for block in (above.body, above.orelse))
-        return False
+    def _place(self, module: Module, calls: list[ast.Call], models: list[str]) -> ast.stmt | None:
+        """The statement before which the optimiser is built; None where no run makes all the calls (if and else).
 
-    def _place(self, module: Module, first: ast.Call, calls: list[ast.Call], models: list[str]) -> ast.stmt:
-        """Before the loop where all models are known to have their variables there; else right before the first step."""
-        statement = module.statement(first)
-        above: ast.AST | None = statement
-        while above is not None and not isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Module)):
-            parent = module.parent(above)
-            if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Module, ast.For, ast.While)) and isinstance(above, ast.stmt):
-                if all(any(s is module.statement(c) or module.inside(c, s) for s in [above]) or self._same_block(module, above, c) for c in calls):
-                    statement = statement if not isinstance(above, (ast.For, ast.While)) else self._before_loop(module, above, statement, models)
-            above = parent
-        return statement
+        That is the loop around the calls where all models are known to have their variables there, else the first call.
+        """
+        place: ast.stmt | None = None
+        statement: ast.AST | None = module.statement(calls[0])
+        while isinstance(statement, ast.stmt) and not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            block = module.block(statement)
+            if place is None and all(any(module.inside(call, other) for other in block) for call in calls):
+                place = statement
+            elif place is not None and isinstance(statement, (ast.For, ast.While)) and self._ready(module, statement, models):
+                place = statement
+            elif place is None and isinstance(statement, ast.If) and all(module.inside(call, statement) for call in calls):
+                return None
+            statement = module.parent(statement)
+        return place
 
-    def _same_block(self, module: Module, statement: ast.stmt, call: ast.Call) -> bool:
-        return any(module.inside(call, other) for other in module.block(statement))
-
-    def _before_loop(self, module: Module, loop: ast.stmt, statement: ast.stmt, models: list[str]) -> ast.stmt:
-        for name in models:
-            root = name.split(".")[0]
-            if any(isinstance(n, ast.Name) and n.id == root and isinstance(n.ctx, ast.Store) for n in ast.walk(loop)):
-                return statement
-        nodes = [n for n in ast.walk(loop) if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models]
-        found = {module.source(n): n for n in nodes}
-        if len(found) == len(models) and all(has_variables_at_once(module, n) for n in found.values()):
-            return loop
-        return statement
+    def _ready(self, module: Module, loop: ast.For | ast.While, models: list[str]) -> bool:
+        """Do the models have their variables before the loop starts?"""
+        roots = {name.split(".")[0] for name in models}
+        if any(isinstance(n, ast.Name) and n.id in roots and isinstance(n.ctx, ast.Store) for n in ast.walk(loop)):
+            return False
+        found = {module.source(n): n for n in ast.walk(loop) if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models}
+        return len(found) == len(models) and all(has_variables_at_once(module, n) for n in found.values())
 
     # -------------------------------------------------------------- compile
 

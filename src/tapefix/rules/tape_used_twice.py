@@ -69,13 +69,19 @@ class TapeUsedTwice(Rule):
         calls = sorted(tape.gradients, key=lambda g: (g.call.lineno, g.call.col_offset))
         for gradient in calls:
             for above in module.ancestors(gradient.call):
-                if isinstance(above, _LOOPS) and not module.inside(tape.block, above) and _repeats(module, gradient, above):
+                if (
+                    isinstance(above, _LOOPS)
+                    and not module.inside(tape.block, above)
+                    and _repeats(module, gradient, above)
+                ):
                     return gradient.call
                 if above is tape.block or isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                     break
         for i, first in enumerate(calls):
             for second in calls[i + 1 :]:
-                if module.function(first.call) is module.function(second.call) and not _exclusive(module, first.call, second.call):
+                if module.function(first.call) is module.function(second.call) and not _exclusive(
+                    module, first.call, second.call
+                ):
                     return second.call
         return None
 
@@ -84,7 +90,9 @@ def _repeats(module: Module, gradient: GradientCall, loop: ast.AST) -> bool:
     """Does the loop run the call more than once: no break or return right behind it, not the first iterable?"""
     if isinstance(loop, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
         return not module.inside(gradient.call, loop.generators[0].iter)
-    if isinstance(loop, (ast.For, ast.AsyncFor)) and (module.inside(gradient.call, loop.iter) or any(module.inside(gradient.call, s) for s in loop.orelse)):
+    if isinstance(loop, (ast.For, ast.AsyncFor)) and (
+        module.inside(gradient.call, loop.iter) or any(module.inside(gradient.call, s) for s in loop.orelse)
+    ):
         return False
     return not _ends(module, gradient.call, loop)
 
@@ -114,12 +122,18 @@ def _exclusive(module: Module, first: ast.AST, second: ast.AST) -> bool:
         if isinstance(above, (ast.If, ast.IfExp)):
             sides = []
             for node in (first, second):
-                in_body = any(module.inside(node, b) for b in (above.body if isinstance(above.body, list) else [above.body]))
-                in_else = any(module.inside(node, b) for b in (above.orelse if isinstance(above.orelse, list) else [above.orelse]))
+                in_body = any(
+                    module.inside(node, b) for b in (above.body if isinstance(above.body, list) else [above.body])
+                )
+                in_else = any(
+                    module.inside(node, b) for b in (above.orelse if isinstance(above.orelse, list) else [above.orelse])
+                )
                 sides.append("body" if in_body else "else" if in_else else "test")
             return set(sides) == {"body", "else"} or _ends(module, first, above)
         if isinstance(above, ast.Try):
-            return any(module.inside(second, h) for h in above.handlers) or any(module.inside(first, h) for h in above.handlers)
+            return any(module.inside(second, h) for h in above.handlers) or any(
+                module.inside(first, h) for h in above.handlers
+            )
         return _ends(module, first, above)
     return False
 
@@ -131,4 +145,6 @@ def _persistent(module: Module, call: ast.Call) -> ReplaceExpression:
             return ReplaceExpression(module.span(keyword.value), "True")
     given = [f"$k{i}" if k.arg is None else f"{k.arg}=$k{i}" for i, k in enumerate(call.keywords)]
     parts = {f"k{i}": module.span(k.value) for i, k in enumerate(call.keywords)}
-    return ReplaceExpression(module.span(call), f"$func({', '.join(['persistent=True', *given])})", {"func": module.span(call.func), **parts})
+    return ReplaceExpression(
+        module.span(call), f"$func({', '.join(['persistent=True', *given])})", {"func": module.span(call.func), **parts}
+    )

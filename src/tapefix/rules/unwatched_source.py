@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
     from tapefix.analysis.tapes import GradientCall, Tape
 
-_PARAMETER_LIKE = {"tf.constant", "tf.zeros", "tf.ones", "tf.random.normal", "tf.random.uniform", "tf.random.truncated_normal", "tf.convert_to_tensor"}
+_PARAMETER_LIKE = {
+    "tf.constant",
+    "tf.zeros",
+    "tf.ones",
+    "tf.random.normal",
+    "tf.random.uniform",
+    "tf.random.truncated_normal",
+    "tf.convert_to_tensor",
+}
 _INTEGER = {"tf.range", "tf.argmax", "tf.shape"}
 
 
@@ -68,24 +76,32 @@ class UnwatchedSource(Rule):
             if starved:
                 yield self._finding(module, tape, gradient, starved, kinds)
 
-    def _finding(self, module: Module, tape: Tape, gradient: GradientCall, starved: list[ast.expr], kinds: set[str]) -> Finding:
+    def _finding(
+        self, module: Module, tape: Tape, gradient: GradientCall, starved: list[ast.expr], kinds: set[str]
+    ) -> Finding:
         early: list[str] = []
         edits: list[Edit] = []
         for item in starved:
             made = [d for d in _definitions(module, item) if module.inside(d.node, tape.block)]
             text = module.source(item)
             if made:
-                edits += [Insert(module.span(module.statement(d.node)), "after", f"{tape.name}.watch({text})") for d in made]
+                edits += [
+                    Insert(module.span(module.statement(d.node)), "after", f"{tape.name}.watch({text})") for d in made
+                ]
             else:
                 early.append(text)
-            if "array" in kinds and "tensor" not in kinds and not made:
+            if _Kinds(module).of(item) == {"array"} and not made:
                 convert = f"{text} = {module.tf}.convert_to_tensor({text})"
                 edits.append(Insert(module.span(tape.block), "before", convert))
             edits += _as_floats(module, item)
         if early:
             watched = early[0] if len(early) == 1 else f"[{', '.join(early)}]"
             edits.insert(0, Insert(module.span(tape.block), "first", f"{tape.name}.watch({watched})"))
-        names = " and ".join(f"`{module.source(i)}`" for i in starved[:2]) if len(starved) < 3 else f"{len(starved)} of the sources"
+        names = (
+            " and ".join(f"`{module.source(i)}`" for i in starved[:2])
+            if len(starved) < 3
+            else f"{len(starved)} of the sources"
+        )
         return self.finding(
             module,
             starved[0],
@@ -93,7 +109,7 @@ class UnwatchedSource(Rule):
             label="not watched",
             notes=[(tape.call, "this tape watches trainable variables only")],
             candidates=[Candidate("watch it" if len(starved) == 1 else "watch them", tuple(edits))],
-            certain=kinds == {"tensor"},
+            certain=kinds <= {"tensor", "array"},
         )
 
     def _kind(self, module: Module, tape: Tape, gradient: GradientCall, item: ast.expr) -> str | None:
@@ -116,7 +132,13 @@ class UnwatchedSource(Rule):
             return None
         if kinds <= {"tensor"}:
             return "tensor"
-        return "array" if kinds == {"array"} and isinstance(item, ast.Name) else "maybe"
+        if (
+            kinds == {"array"}
+            and isinstance(item, ast.Name)
+            and all(d.scope is module.scope(tape.block) for d in definitions)
+        ):
+            return "array"
+        return "maybe"
 
     @staticmethod
     def _is_parameter(module: Module, gradient: GradientCall, item: ast.expr) -> bool:
@@ -126,16 +148,25 @@ class UnwatchedSource(Rule):
             return False
         wanted = ast.unparse(item)
         for node in module.all(ast.Assign, ast.AugAssign):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target  # type: ignore[attr-defined]
+            assert isinstance(node, (ast.Assign, ast.AugAssign))
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if ast.unparse(target) != wanted:
                 continue
-            operation = node.value if isinstance(node, ast.Assign) else node  # type: ignore[attr-defined]
+            operation = node.value if isinstance(node, ast.Assign) else node
             if isinstance(getattr(operation, "op", None), ast.Sub):
                 return True
         for call in module.calls:
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("assign", "assign_sub", "assign_add") and ast.unparse(call.func.value) == wanted:
+            if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr in ("assign", "assign_sub", "assign_add")
+                and ast.unparse(call.func.value) == wanted
+            ):
                 return True
-            if module.call_name(call) == "zip" and len(call.args) == 2 and ast.unparse(call.args[1]) == ast.unparse(gradient.sources):
+            if (
+                module.call_name(call) == "zip"
+                and len(call.args) == 2
+                and ast.unparse(call.args[1]) == ast.unparse(gradient.sources)
+            ):
                 return True
         return False
 
@@ -145,7 +176,11 @@ def _items(module: Module, gradient: GradientCall) -> list[ast.expr]:
     items = gradient.source_items()
     if len(items) == 1 and isinstance(items[0], ast.Name) and items[0] is gradient.sources:
         definitions = module.definitions(items[0])
-        if len(definitions) == 1 and not definitions[0].path and isinstance(definitions[0].value, (ast.List, ast.Tuple)):
+        if (
+            len(definitions) == 1
+            and not definitions[0].path
+            and isinstance(definitions[0].value, (ast.List, ast.Tuple))
+        ):
             return list(definitions[0].value.elts)
     return items
 
@@ -165,9 +200,15 @@ def _watched(module: Module, tape: Tape, item: ast.expr) -> bool:
                         return True
                     # for v in xs: tape.watch(v)
                     for definition in found:
-                        if definition.kind == "loop" and definition.value is not None and _mentions(module, definition.value, item):
+                        if (
+                            definition.kind == "loop"
+                            and definition.value is not None
+                            and _mentions(module, definition.value, item)
+                        ):
                             return True
-                        if isinstance(definition.value, (ast.List, ast.Tuple)) and _mentions(module, definition.value, item):
+                        if isinstance(definition.value, (ast.List, ast.Tuple)) and _mentions(
+                            module, definition.value, item
+                        ):
                             return True
                 elif isinstance(node, ast.Attribute) and ast.unparse(node) == ast.unparse(item):
                     return True
@@ -178,19 +219,35 @@ def _mentions(module: Module, value: ast.expr, item: ast.expr) -> bool:
     if ast.unparse(value) == ast.unparse(item):
         return True
     if isinstance(value, ast.Name):
-        return any(d.value is not None and isinstance(d.value, (ast.List, ast.Tuple)) and _mentions(module, d.value, item) for d in module.definitions(value))
+        return any(
+            d.value is not None and isinstance(d.value, (ast.List, ast.Tuple)) and _mentions(module, d.value, item)
+            for d in module.definitions(value)
+        )
     return any(ast.unparse(n) == ast.unparse(item) for n in ast.walk(value) if isinstance(n, (ast.Name, ast.Attribute)))
 
 
 def _connected(module: Module, tape: Tape, definition: Def) -> bool:
     """Is this value of the block computed from a variable, a model or a watched tensor?"""
     behind = module.flow.backward([definition])
-    watched = {d for w in tape.watches for a in w.args for n in ast.walk(a) if isinstance(n, ast.Name) for d in module.definitions(n)}
+    watched = {
+        d
+        for w in tape.watches
+        for a in w.args
+        for n in ast.walk(a)
+        if isinstance(n, ast.Name)
+        for d in module.definitions(n)
+    }
     if behind & watched:
         return True
     return any(
-        isinstance(v, ast.Call)
-        and (module.objects.made_kind(v) == "variable" or module.training.is_forward(v) or (module.call_name(v) is None and not module.objects.callees(v)))
+        (
+            isinstance(v, ast.Call)
+            and (
+                module.objects.made_kind(v) == "variable"
+                or module.training.is_forward(v)
+                or (module.call_name(v) is None and not module.objects.callees(v))
+            )
+        )
         or (isinstance(v, ast.Attribute) and not module.objects.attribute_values(v))
         or (isinstance(v, Def) and v.kind == "parameter" and not module.objects.arguments_of(v))
         for v in behind
@@ -200,7 +257,12 @@ def _connected(module: Module, tape: Tape, definition: Def) -> bool:
 def _as_floats(module: Module, item: ast.expr) -> Iterable[Edit]:
     """An integer constant has no gradient even if it is watched."""
     for origin in module.objects.origins(item):
-        if isinstance(origin, ast.Call) and module.call_name(origin) in ("tf.constant", "tf.convert_to_tensor") and len(origin.args) == 1 and not origin.keywords:
+        if (
+            isinstance(origin, ast.Call)
+            and module.call_name(origin) in ("tf.constant", "tf.convert_to_tensor")
+            and len(origin.args) == 1
+            and not origin.keywords
+        ):
             value = origin.args[0]
             numbers = list(value.elts) if isinstance(value, (ast.List, ast.Tuple)) else [value]
             if numbers and all(isinstance(n, ast.Constant) and type(n.value) is int for n in numbers):
@@ -250,7 +312,9 @@ class _Kinds:
             return {"array"}
         if name in _INTEGER and not any(k.arg == "dtype" for k in node.keywords):
             return {"maybe"}
-        if name.startswith(("tf.data", "tf.keras")) or name.startswith("keras.") and not name.startswith(("keras.ops.", "keras.backend.", "keras.random.")):
+        if name.startswith(("tf.data", "tf.keras")) or (
+            name.startswith("keras.") and not name.startswith(("keras.ops.", "keras.backend.", "keras.random."))
+        ):
             return {"maybe"}
         if name.startswith(("tf.", "keras.")):
             return {"tensor"}
@@ -259,7 +323,17 @@ class _Kinds:
         callees = objects.callees(node)
         if callees:
             return {k for c in callees for r in objects.returns.get(c, []) for k in self.of(r)} or {"maybe"}
-        if isinstance(node.func, ast.Attribute) and node.func.attr in ("astype", "reshape", "copy", "randn", "rand", "normal", "uniform", "random", "numpy"):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in (
+            "astype",
+            "reshape",
+            "copy",
+            "randn",
+            "rand",
+            "normal",
+            "uniform",
+            "random",
+            "numpy",
+        ):
             return {"array"} if node.func.attr != "reshape" or self.of(node.func.value) == {"array"} else {"maybe"}
         return {"maybe"}
 
@@ -272,8 +346,14 @@ class _Kinds:
         if definition.kind == "assign" and definition.value is not None:
             if not definition.path:
                 return self.of(definition.value)
-            values = [v for v in self.module.flow.unpacked(definition.value, definition.path) if v is not definition.value]
+            values = [
+                v for v in self.module.flow.unpacked(definition.value, definition.path) if v is not definition.value
+            ]
             if values:
                 return {k for v in values if isinstance(v, ast.AST) for k in self.of(v)}
-            return {"tensor"} if isinstance(definition.value, ast.Call) and self.module.training.is_forward(definition.value) else {"maybe"}
+            return (
+                {"tensor"}
+                if isinstance(definition.value, ast.Call) and self.module.training.is_forward(definition.value)
+                else {"maybe"}
+            )
         return {"maybe"}

@@ -60,7 +60,11 @@ class VariableOverwritten(Rule):
             if update is None:
                 continue
             target, value, method = update
-            if module.tapes.around(node) or not self._from_gradient(module, value, asked) or not self._is_variable(module, node, target):
+            if (
+                module.tapes.around(node)
+                or not self._from_gradient(module, value, asked)
+                or not self._is_variable(module, node, target)
+            ):
                 continue
             self_or_subscript = isinstance(target, (ast.Attribute, ast.Subscript))
             if not self_or_subscript and not isinstance(node, ast.AugAssign) and not self._repeated(module, node):
@@ -72,7 +76,12 @@ class VariableOverwritten(Rule):
                 node,
                 f"`{text}` is a tf.Variable and becomes a plain tensor here, which no tape watches: the next gradient is None.",
                 label="overwrites the variable",
-                candidates=[Candidate(f"update it with {method}", (ReplaceStatement(module.span(node), template, {"value": module.span(value)}),))],
+                candidates=[
+                    Candidate(
+                        f"update it with {method}",
+                        (ReplaceStatement(module.span(node), template, {"value": module.span(value)}),),
+                    )
+                ],
             )
         yield from self._lists(module, asked)
 
@@ -81,15 +90,27 @@ class VariableOverwritten(Rule):
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             comp = node.value
-            if not (isinstance(comp, ast.ListComp) and len(comp.generators) == 1 and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
+            if not (
+                isinstance(comp, ast.ListComp)
+                and len(comp.generators) == 1
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
                 continue
-            if module.tapes.around(node) or comp.generators[0].ifs or not isinstance(comp.elt, ast.BinOp) or type(comp.elt.op) not in _METHODS:
+            if (
+                module.tapes.around(node)
+                or comp.generators[0].ifs
+                or not isinstance(comp.elt, ast.BinOp)
+                or type(comp.elt.op) not in _METHODS
+            ):
                 continue
             name, generator, left = node.targets[0].id, comp.generators[0], comp.elt.left
             names = [n for n in ast.walk(generator.iter) if isinstance(n, ast.Name) and n.id == name]
             if not isinstance(left, ast.Name) or not names or not self._from_gradient(module, generator.iter, asked):
                 continue
-            if not any(module.objects.made_kind(o) == "variable" for o in module.objects.members(names[0])) or not self._repeated(module, node):
+            if not any(
+                module.objects.made_kind(o) == "variable" for o in module.objects.members(names[0])
+            ) or not self._repeated(module, node):
                 continue
             method = _METHODS[type(comp.elt.op)]
             template = f"for {module.source(generator.target)} in $pairs:\n    {left.id}.{method}($value)"
@@ -99,7 +120,9 @@ class VariableOverwritten(Rule):
                 node,
                 f"The variables in `{name}` become plain tensors here, which no tape watches: the next gradients are None.",
                 label="overwrites the variables",
-                candidates=[Candidate(f"update them with {method}", (ReplaceStatement(module.span(node), template, parts),))],
+                candidates=[
+                    Candidate(f"update them with {method}", (ReplaceStatement(module.span(node), template, parts),))
+                ],
             )
 
     @staticmethod
@@ -116,7 +139,7 @@ class VariableOverwritten(Rule):
             if any(d.kind == "loop" and d.value is not None and _over_variables(module, d) for d in before):
                 return True
             for definition in before:
-                if definition.node is not target and definition.kind in ("assign", "parameter"):
+                if definition.node not in (target, node) and definition.kind in ("assign", "parameter"):
                     origins += module.objects.definition_origins(definition)
         elif isinstance(target, ast.Attribute):
             for value, path in module.objects.attribute_values(target):
@@ -148,14 +171,19 @@ def _update(module: Module, node: ast.AST) -> tuple[ast.expr, ast.expr, str] | N
     if isinstance(value, ast.BinOp) and type(value.op) in _METHODS and ast.unparse(value.left) == wanted:
         return target, value.right, _METHODS[type(value.op)]
     operation = module.op(value)
-    if isinstance(value, ast.Call) and operation in _FUNCTIONS and len(value.args) == 2 and ast.unparse(value.args[0]) == wanted:
+    if (
+        isinstance(value, ast.Call)
+        and operation in _FUNCTIONS
+        and len(value.args) == 2
+        and ast.unparse(value.args[0]) == wanted
+    ):
         return target, value.args[1], _FUNCTIONS[operation]
     return None
 
 
 def _previous(module: Module, node: ast.AST, target: ast.Name) -> tuple[Def, ...]:
     if isinstance(node, ast.AugAssign):
-        return tuple(p for d in module.reaching.bindings.get(target, ()) for p in d.previous)
+        return tuple(p for d in module.reaching.bindings.get(node, ()) for p in d.previous)
     for name in ast.walk(node.value):  # type: ignore[attr-defined]
         if isinstance(name, ast.Name) and name.id == target.id and isinstance(name.ctx, ast.Load):
             return module.definitions(name)
@@ -173,5 +201,3 @@ def _over_variables(module: Module, definition: Def) -> bool:
         if any(module.objects.made_kind(o) == "variable" for o in module.objects.members(vertex)):
             return True
     return False
-
-

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from tapefix.analysis.tapes import Tape
 
 _LISTS = ("trainable_variables", "trainable_weights")
-_BUILDERS = {"build", "fit", "predict", "call", "evaluate", "load_weights", "set_weights", "summary", "train_on_batch", "compute_output_shape"}
+_BUILDERS = {
+    "build",
+    "fit",
+    "predict",
+    "call",
+    "evaluate",
+    "load_weights",
+    "set_weights",
+    "summary",
+    "train_on_batch",
+    "compute_output_shape",
+}
 
 
 @dataclass(slots=True)
@@ -108,16 +119,24 @@ class VariablesBeforeBuild(Rule):
                 made = module.reaching.bindings.get(target, [])
                 if len(made) == 1 and len(made[0].scope.defs.get(target.id, [])) == 1:
                     yield _Capture(node, target, node.value, list(made[0].uses))
-            elif isinstance(target, ast.Attribute) and module.objects.is_self(target.value) and not module.objects.is_self(node.value.value):
+            elif (
+                isinstance(target, ast.Attribute)
+                and module.objects.is_self(target.value)
+                and not module.objects.is_self(node.value.value)
+            ):
                 owner = module.class_of(node)
                 writes = module.objects.attribute_writes.get((owner, target.attr), []) if owner is not None else []
                 if len(writes) == 1:
-                    reads = [
+                    reads: list[ast.expr] = [
                         n
                         for n in module.all(ast.Attribute)
-                        if n.attr == target.attr and isinstance(n.ctx, ast.Load) and module.objects.is_self(n.value) and module.class_of(n) is owner  # type: ignore[attr-defined]
+                        if isinstance(n, ast.Attribute)
+                        and n.attr == target.attr
+                        and isinstance(n.ctx, ast.Load)
+                        and module.objects.is_self(n.value)
+                        and module.class_of(n) is owner
                     ]
-                    yield _Capture(node, target, node.value, reads)  # type: ignore[arg-type]
+                    yield _Capture(node, target, node.value, reads)
 
     @staticmethod
     def _trains(module: Module, capture: _Capture) -> bool:
@@ -131,14 +150,22 @@ class VariablesBeforeBuild(Rule):
     def _unbuilt(module: Module, capture: _Capture) -> bool:
         model = capture.value.value
         origins = module.objects.origins(model)
-        if module.keras < 3 or not origins or not all(isinstance(o, ast.Call) for o in origins) or is_built(module, model):
+        if (
+            module.keras < 3
+            or not origins
+            or not all(isinstance(o, ast.Call) for o in origins)
+            or is_built(module, model)
+        ):
             return False
         for origin in origins:
+            assert isinstance(origin, ast.Call)
             made = module.objects.instance_class(origin)
             if made is not None:
                 if module.objects.class_kind(made) != "model" or _builds_itself(module, made):
                     return False
-            elif module.call_name(origin) not in ("keras.Sequential", "keras.models.Sequential") or not _plain_layers(module, origin):
+            elif module.call_name(origin) not in ("keras.Sequential", "keras.models.Sequential") or not _plain_layers(
+                module, origin
+            ):
                 return False
         # Anything that may have built the model before: a call of it, or a function that was given it.
         scope = module.function(capture.statement)
@@ -149,9 +176,15 @@ class VariablesBeforeBuild(Rule):
                 continue
             if any(o in origins for o in module.objects.origins(call.func)):
                 return False
-            if isinstance(call.func, ast.Attribute) and call.func.attr in _BUILDERS and any(o in origins for o in module.objects.origins(call.func.value)):
+            if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr in _BUILDERS
+                and any(o in origins for o in module.objects.origins(call.func.value))
+            ):
                 return False
-            if call not in origins and any(o in origins for a in [*call.args, *[k.value for k in call.keywords]] for o in module.objects.origins(a)):
+            if call not in origins and any(
+                o in origins for a in [*call.args, *[k.value for k in call.keywords]] for o in module.objects.origins(a)
+            ):
                 return False
         return True
 
@@ -159,13 +192,25 @@ class VariablesBeforeBuild(Rule):
     def _thawed(module: Module, capture: _Capture) -> bool:
         """Was a part of the model frozen before, and is it set trainable in other code that runs later?"""
         model = module.objects.origins(capture.value.value)
-        parts = {o for origin in model if isinstance(origin, ast.Call) for n in ast.walk(origin) for o in module.objects.origins(n) if isinstance(n, (ast.Name, ast.Attribute))}
+        parts = {
+            o
+            for origin in model
+            if isinstance(origin, ast.Call)
+            for n in ast.walk(origin)
+            for o in module.objects.origins(n)
+            if isinstance(n, (ast.Name, ast.Attribute))
+        }
         parts |= set(model)
-        frozen, thawed = [], []
+        frozen: list[ast.Assign] = []
+        thawed: list[ast.Assign] = []
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             target = node.targets[0]
-            if not (isinstance(target, ast.Attribute) and target.attr == "trainable" and isinstance(node.value, ast.Constant)):
+            if not (
+                isinstance(target, ast.Attribute)
+                and target.attr == "trainable"
+                and isinstance(node.value, ast.Constant)
+            ):
                 continue
             if not any(o in parts for o in module.objects.origins(target.value) if isinstance(o, ast.Call)):
                 continue
@@ -176,7 +221,9 @@ class VariablesBeforeBuild(Rule):
         if not before or not after:
             return False
         if home is None or isinstance(capture.target, ast.Attribute):
-            return isinstance(capture.target, ast.Attribute) or any(r.lineno > n.lineno for r in capture.reads for n in after)
+            return isinstance(capture.target, ast.Attribute) or any(
+                r.lineno > n.lineno for r in capture.reads for n in after
+            )
         return any(module.function(n) is home and r.lineno > n.lineno for r in capture.reads for n in after)
 
     # -------------------------------------------------------------- repairs
@@ -186,7 +233,11 @@ class VariablesBeforeBuild(Rule):
         """The statement goes behind the block in which the model is called, where all that read it come later."""
         if not isinstance(capture.target, ast.Name):
             return None
-        tapes: list[Tape] = [t for g in module.tapes.gradients if (t := g.tape) is not None and any(module.inside(r, g.sources) for r in capture.reads)]
+        tapes: list[Tape] = [
+            t
+            for g in module.tapes.gradients
+            if (t := g.tape) is not None and any(module.inside(r, g.sources) for r in capture.reads)
+        ]
         if len({t.block for t in tapes}) != 1:
             return None
         block = tapes[0].block
@@ -216,7 +267,10 @@ class VariablesBeforeBuild(Rule):
             if set(scope.lookup(root.id)) - wanted:
                 return None
         text = module.source(capture.value)
-        return (*(ReplaceExpression(module.span(r), text) for r in capture.reads), Delete(module.span(capture.statement)))
+        return (
+            *(ReplaceExpression(module.span(r), text) for r in capture.reads),
+            Delete(module.span(capture.statement)),
+        )
 
 
 def _builds_itself(module: Module, made: ast.ClassDef) -> bool:
@@ -231,9 +285,17 @@ def _builds_itself(module: Module, made: ast.ClassDef) -> bool:
             if isinstance(node.func, ast.Attribute) and node.func.attr in _BUILDERS:
                 return True
             kind = module.objects.made_kind(node)
-            if kind == "model" or (kind == "layer" and module.objects.instance_class(node) is not None) or module.training.is_forward(node):
+            if (
+                kind == "model"
+                or (kind == "layer" and module.objects.instance_class(node) is not None)
+                or module.training.is_forward(node)
+            ):
                 return True
-    return not any(isinstance(s, ast.FunctionDef) and s.name == "__init__" for current in module.objects.bases(made) for s in current.body)
+    return not any(
+        isinstance(s, ast.FunctionDef) and s.name == "__init__"
+        for current in module.objects.bases(made)
+        for s in current.body
+    )
 
 
 def _plain_layers(module: Module, call: ast.Call) -> bool:

@@ -13,6 +13,7 @@ from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
+    from tapefix.analysis.tapes import GradientCall, Tape
 
 
 class WrongSources(Rule):
@@ -52,6 +53,8 @@ class WrongSources(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         for gradient in module.tapes.gradients:
             yield from self._sources(module, gradient.sources)
+            if gradient.tape is not None:
+                yield from self._other_model(module, gradient, gradient.tape)
         if module.keras >= 3:
             for tape in module.tapes.tapes:
                 accessed = [k.value for k in tape.call.keywords if k.arg == "watch_accessed_variables"]
@@ -60,21 +63,74 @@ class WrongSources(Rule):
 
     def _sources(self, module: Module, sources: ast.expr) -> Iterator[Finding]:
         if isinstance(sources, ast.List) and len(sources.elts) == 1 and self._is_model(module, sources.elts[0]):
-            edit = ReplaceExpression(module.span(sources), "$model.trainable_variables", {"model": module.span(sources.elts[0])})
+            edit = ReplaceExpression(
+                module.span(sources), "$model.trainable_variables", {"model": module.span(sources.elts[0])}
+            )
             yield self._found(module, sources, "a model", (edit, *self._zipped(module, sources, None)))
         elif self._is_model(module, sources):
-            edit = ReplaceExpression(module.span(sources), "$model.trainable_variables", {"model": module.span(sources)})
+            edit = ReplaceExpression(
+                module.span(sources), "$model.trainable_variables", {"model": module.span(sources)}
+            )
             yield self._found(module, sources, "a model", (edit, *self._zipped(module, sources, None)))
             return
         for origin in module.objects.origins(sources):
             if not (isinstance(origin, ast.Call) and isinstance(origin.func, ast.Attribute)) or origin.args:
                 continue
             if origin.func.attr == "get_weights" and module.objects.kind(origin.func.value) in ("model", "layer"):
-                edits = [ReplaceExpression(module.span(origin), "$model.trainable_variables", {"model": module.span(origin.func.value)})]
-                yield self._found(module, origin, "a list of NumPy arrays", (*edits, *self._zipped(module, origin, "get_weights")))
+                edits = [
+                    ReplaceExpression(
+                        module.span(origin), "$model.trainable_variables", {"model": module.span(origin.func.value)}
+                    )
+                ]
+                yield self._found(
+                    module, origin, "a list of NumPy arrays", (*edits, *self._zipped(module, origin, "get_weights"))
+                )
             elif origin.func.attr in ("trainable_variables", "trainable_weights"):
                 edits = [ReplaceExpression(module.span(origin), "$list", {"list": module.span(origin.func)})]
-                yield self._found(module, origin, "a list that is called", (*edits, *self._zipped(module, origin, origin.func.attr)))
+                yield self._found(
+                    module, origin, "a list that is called", (*edits, *self._zipped(module, origin, origin.func.attr))
+                )
+
+    def _other_model(self, module: Module, gradient: GradientCall, tape: Tape) -> Iterator[Finding]:
+        """The variables of a model that has no part in the loss, where another model has."""
+        roads = module.recordings[gradient][1]
+        if len(roads) != 1 or not roads[0].unit.model or roads[0].marks or roads[0].opaque:
+            return
+        unit = roads[0].unit
+        if not module.inside(unit.node, gradient.sources):
+            return
+        called: dict[str, ast.expr] = {}
+        for statement in tape.block.body:
+            for node in ast.walk(statement):
+                if (
+                    isinstance(node, ast.Call)
+                    and module.training.is_forward(node)
+                    and module.objects.kind(node.func) == "model"
+                ):
+                    called[ast.unparse(node.func)] = node.func
+        called = {text: func for text, func in called.items() if _is_plain(func)}
+        if len(called) != 1 or unit.text in called:
+            return
+        other = next(iter(called))
+        edits: list[Edit] = [ReplaceExpression(module.span(unit.node), other)]
+        for call in module.calls:
+            if module.call_name(call) == "zip" and module.function(call) is module.function(gradient.call):
+                for argument in call.args:
+                    if ast.unparse(argument) == ast.unparse(gradient.sources):
+                        edits += [
+                            ReplaceExpression(module.span(n), other)
+                            for n in ast.walk(argument)
+                            if isinstance(n, ast.expr) and ast.unparse(n) == unit.text and n is not unit.node
+                        ]
+        yield self.finding(
+            module,
+            gradient.sources,
+            f"The loss is computed by `{other}`, but gradients are asked for the variables of `{unit.text}`, which has no part in it.",
+            label="another model's variables",
+            notes=[(called[other], "this model computes the loss")],
+            candidates=[Candidate(f"ask for the variables of {other}", tuple(edits), safe=False, keeps_value=True)],
+            certain=False,
+        )
 
     def _found(self, module: Module, node: ast.AST, what: str, edits: tuple[Edit, ...]) -> Finding:
         return self.finding(
@@ -89,13 +145,17 @@ class WrongSources(Rule):
     def _is_model(module: Module, node: ast.expr) -> bool:
         if not isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
             return False
-        if isinstance(node, ast.Attribute) and (node.attr in VARIABLE_LISTS or node.attr in ("input", "inputs", "output", "outputs", "kernel", "bias")):
+        if isinstance(node, ast.Attribute) and (
+            node.attr in VARIABLE_LISTS or node.attr in ("input", "inputs", "output", "outputs", "kernel", "bias")
+        ):
             return False
         if module.objects.is_self(node):
             owner = module.class_of(node)
             return owner is not None and module.objects.class_kind(owner) in ("model", "layer")
         origins = module.objects.origins(node)
-        if isinstance(node, ast.Name) and not all(module.objects.made_kind(o) in ("model", "layer") for o in origins if isinstance(o, ast.Call)):
+        if isinstance(node, ast.Name) and not all(
+            module.objects.made_kind(o) in ("model", "layer") for o in origins if isinstance(o, ast.Call)
+        ):
             return False
         return module.objects.kind(node) in ("model", "layer")
 
@@ -105,18 +165,32 @@ class WrongSources(Rule):
         found: list[Edit] = []
         wanted = ast.unparse(node)
         for call in module.calls:
-            if module.call_name(call) != "zip" or len(call.args) != 2 or module.function(call) is not module.function(node):
+            if (
+                module.call_name(call) != "zip"
+                or len(call.args) != 2
+                or module.function(call) is not module.function(node)
+            ):
                 continue
             for argument in call.args:
                 if argument is node or ast.unparse(argument) != wanted:
                     continue
                 if method is None:
-                    found.append(ReplaceExpression(module.span(argument), "$model.trainable_variables", {"model": module.span(argument)}))
+                    found.append(
+                        ReplaceExpression(
+                            module.span(argument), "$model.trainable_variables", {"model": module.span(argument)}
+                        )
+                    )
                 elif isinstance(argument, ast.Call) and isinstance(argument.func, ast.Attribute):
                     if method == "get_weights":
-                        found.append(ReplaceExpression(module.span(argument), "$m.trainable_variables", {"m": module.span(argument.func.value)}))
+                        found.append(
+                            ReplaceExpression(
+                                module.span(argument), "$m.trainable_variables", {"m": module.span(argument.func.value)}
+                            )
+                        )
                     else:
-                        found.append(ReplaceExpression(module.span(argument), "$list", {"list": module.span(argument.func)}))
+                        found.append(
+                            ReplaceExpression(module.span(argument), "$list", {"list": module.span(argument.func)})
+                        )
         return found
 
     def _watch(self, module: Module, watch: ast.Call, chosen: bool) -> Iterator[Finding]:
@@ -138,6 +212,13 @@ class WrongSources(Rule):
             candidates=candidates,
             advice="" if candidates else "Watch `v.value` of each variable.",
         )
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """A name, or attributes of one."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _is_keras(module: Module, node: ast.expr) -> bool:

@@ -1,0 +1,120 @@
+"""float64: NumPy's default, which a TensorFlow function keeps and then refuses to mix with float32."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def
+from tapefix.codemods.edits import Edit
+from tapefix.rules._numpy_calls import is_float64, replaced
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_DEFAULT = {
+    "zeros",
+    "ones",
+    "empty",
+    "eye",
+    "identity",
+    "linspace",
+    "logspace",
+    "geomspace",
+    "loadtxt",
+    "genfromtxt",
+    "hanning",
+    "hamming",
+}
+_DRAWN = {
+    "rand",
+    "randn",
+    "random",
+    "random_sample",
+    "normal",
+    "uniform",
+    "standard_normal",
+    "beta",
+    "gamma",
+    "exponential",
+    "laplace",
+    "dirichlet",
+}
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def data_casts(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
+    """Float64 data given to a helper that now computes with TensorFlow, while a tape records."""
+    functions = {f for node in handled if (f := module.function(node)) is not None}
+    for function in functions:
+        used = {d for node in handled if module.function(node) is function for d in _parameters(module, node)}
+        for site in module.objects.call_sites.get(function, []):
+            if not module.training.is_recorded(site):
+                continue
+            for definition in used:
+                for value in module.objects.arguments_of(definition):
+                    given = value in site.args or any(k.value is value for k in site.keywords)
+                    if given and value not in module.flow.learned and float64(module, value):
+                        yield replaced(module, value, "tf.cast($x, tf.float32)", {"x": module.span(value)})
+
+
+def _parameters(module: Module, node: ast.expr) -> Iterator[Def]:
+    """The parameters of its own function that a value is computed from, by names."""
+    seen: set[Def] = set()
+    queue = [d for n in ast.walk(node) if isinstance(n, ast.Name) for d in module.definitions(n)]
+    function = module.function(node)
+    while queue:
+        definition = queue.pop()
+        if definition in seen or definition.scope.node is not function:
+            continue
+        seen.add(definition)
+        if definition.kind == "parameter":
+            yield definition
+        elif definition.value is not None:
+            queue += [d for n in ast.walk(definition.value) if isinstance(n, ast.Name) for d in module.definitions(n)]
+
+
+def float64(module: Module, node: ast.AST, depth: int = 8) -> bool:
+    """Does the text show that this is a float64 array?"""
+    if depth <= 0:
+        return False
+    if isinstance(node, ast.Name):
+        return any(
+            (d.kind == "assign" and d.value is not None and not d.path and float64(module, d.value, depth - 1))
+            or (d.kind == "parameter" and any(float64(module, a, depth - 3) for a in module.objects.arguments_of(d)))
+            for d in module.definitions(node)
+        )
+    if isinstance(node, ast.BinOp):
+        sides = (node.left, node.right)
+        return any(float64(module, s, depth - 1) for s in sides) and not any(_tensor(module, s) for s in sides)
+    if isinstance(node, (ast.Subscript, ast.UnaryOp)):
+        return float64(module, node.value if isinstance(node, ast.Subscript) else node.operand, depth - 1)
+    if not isinstance(node, ast.Call):
+        return False
+    dtype = next((k.value for k in node.keywords if k.arg == "dtype"), None)
+    if dtype is not None:
+        return is_float64(module, dtype)
+    func = node.func
+    name = module.call_name(node)
+    if name is None and isinstance(func, ast.Attribute):
+        if func.attr == "astype":
+            return bool(node.args) and is_float64(module, node.args[0])
+        if func.attr in _DRAWN and (origin := module.objects.origins(func.value, 4)):
+            return any(isinstance(o, ast.Call) and (module.call_name(o) or "").startswith("np.random.") for o in origin)
+        return func.attr in ("reshape", "mean", "copy", "sum", "flatten") and float64(module, func.value, depth - 1)
+    if name is None or not name.startswith("np."):
+        return False
+    last = name.rpartition(".")[2]
+    if last in _DEFAULT or (name.startswith("np.random.") and last in _DRAWN):
+        return True
+    if last in ("array", "asarray") and node.args and len(node.args) == 1:
+        numbers = [n for n in ast.walk(node.args[0]) if isinstance(n, ast.Constant)]
+        return any(isinstance(n.value, float) for n in numbers) or float64(module, node.args[0], depth - 1)
+    return last not in ("float32", "int32", "int64", "argmax", "argmin") and any(
+        float64(module, a, depth - 1) for a in node.args
+    )
+
+
+def _tensor(module: Module, node: ast.expr) -> bool:
+    return (module.call_name(node) or "").startswith(("tf.", "keras."))

@@ -1,0 +1,210 @@
+"""TPF303: an argmax between the variables and the loss."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.scopes import Def
+from tapefix.analysis.tapes import argument
+from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules._soft import Cut, counts, cuts, starves, straight_through, through_casts
+from tapefix.rules._spelling import Spelling
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_INDEX = ("argmax", "argmin")
+
+
+class Argmax(Rule):
+    """The class with the largest score is taken between the variables and the loss.
+
+    What it finds:
+        A loss that compares `tf.argmax(logits, 1)` with the labels, `tf.one_hot(tf.argmax(x, -1), n)`, and an argmax
+        that is cast to float, where nothing differentiable is left of the scores.
+
+    Why the gradient stops:
+        The position of the largest element is an integer and does not change with small changes of the scores.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        w = tf.Variable(tf.random.normal([3, 4]))
+        x, labels = tf.random.normal([8, 3]), tf.one_hot([0, 1, 2, 3, 0, 1, 2, 3], 4)
+        with tf.GradientTape() as tape:
+            logits = x @ w
+            wrong = tf.cast(tf.argmax(logits, 1) - tf.argmax(labels, 1), tf.float32)
+            loss = tf.reduce_mean(tf.square(wrong))
+        gradients = tape.gradient(loss, [w])
+        ```
+
+    Fix safety:
+        Unsafe: the cross entropy with the labels, the softmax or the expected position is another value. Where the
+        position picks an embedding or a sample, what is meant cannot be known, and there is advice only.
+    """
+
+    code = "TPF303"
+    name = "argmax"
+    safety = "unsafe"
+    tokens = _INDEX
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        for cut in cuts(module, "argmax"):
+            yield self.finding(
+                module,
+                cut.node,
+                f"The position of the largest element has no gradient: {starves(cut)}.",
+                label="no gradient passes here",
+                candidates=[] if counts(module, cut) else self._candidates(module, cut),
+                certain=cut.certain,
+                silent=cut.silent,
+                advice="Train on the scores themselves (a cross entropy, a softmax), and take the argmax for the metric.",
+            )
+
+    def _candidates(self, module: Module, cut: Cut) -> list[Candidate]:
+        call = cut.node
+        assert isinstance(call, ast.Call)
+        if not call.args or (module.op(call) or module.numpy_op(call)) != "argmax":
+            return []
+        scores = call.args[0]
+        parent = module.parent(through_casts(module, call))
+        if isinstance(parent, ast.Call) and module.op(parent) == "one_hot":
+            return self._one_hot(module, parent, scores)
+        if cut.effect == "loss":
+            found = self._cross_entropy(module, call, scores)
+            if found is not None:
+                return [found]
+        if cut.effect != "layer" and through_casts(module, call) is not call:
+            return self._expected(module, call, scores)
+        return []
+
+    @staticmethod
+    def _one_hot(module: Module, one_hot: ast.Call, scores: ast.expr) -> list[Candidate]:
+        spelling = Spelling(module, one_hot)
+        span, part = module.span(one_hot), {"x": module.span(scores)}
+        soft = "$x" if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
+        found = [
+            Candidate("use the softmax in place of the hard choice", (ReplaceExpression(span, soft, part), *spelling.imports), safe=False)
+        ]
+        if soft == "$x":
+            passing = straight_through(module, one_hot, scores, spelling)
+            if passing is not None:
+                found.append(Candidate("choose forwards, pass the gradient backwards", passing, safe=False, keeps_value=True))
+        return found
+
+    @staticmethod
+    def _expected(module: Module, call: ast.Call, scores: ast.expr) -> list[Candidate]:
+        """The position that is expected when the scores are taken as probabilities."""
+        spelling = Spelling(module, call)
+        axis = argument(call, 1, "axis")
+        if axis is not None and module.ranges.of(axis).constant != -1:
+            return []
+        cast, sum_ = spelling.op("cast"), spelling.op("reduce_sum")
+        tf = module.spell("tf") or "tf"
+        soft = "$x" if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
+        text = f"{sum_}({soft} * {cast}({tf}.range({tf}.shape($x)[-1]), {tf}.float32), axis=-1)"
+        span = module.span(through_casts(module, call))
+        edits = (ReplaceExpression(span, text, {"x": module.span(scores)}), *spelling.imports)
+        return [Candidate("use the expected position (soft argmax)", edits, safe=False)]
+
+    @staticmethod
+    def _cross_entropy(module: Module, call: ast.Call, scores: ast.expr) -> Candidate | None:
+        """The whole loss becomes the cross entropy of the scores with what the argmax was compared to."""
+        target = _loss_of(module, call)
+        if target is None:
+            return None
+        labels = _compared_labels(module, target, call)
+        if labels is None:
+            return None
+        hot = isinstance(labels, ast.Call) and (module.op(labels) or module.numpy_op(labels)) in _INDEX and bool(labels.args)
+        truth = labels.args[0] if hot and isinstance(labels, ast.Call) else labels
+        spelling = Spelling(module, call if module.op(call) is not None else None)
+        parts = {"t": module.span(truth), "s": module.span(scores)}
+        mean = spelling.op("reduce_mean")
+        if _are_probabilities(module, scores):
+            name = "categorical_crossentropy" if hot else "sparse_categorical_crossentropy"
+            losses = module.spell(f"keras.losses.{name}") or f"{module.tf}.keras.losses.{name}"
+            text = f"{mean}({losses}($t, $s))"
+        else:
+            name = "softmax_cross_entropy_with_logits" if hot else "sparse_softmax_cross_entropy_with_logits"
+            text = f"{mean}({spelling.op(f'nn.{name}')}(labels=$t, logits=$s))"
+        edits: list[Edit] = [ReplaceExpression(module.span(target), text, parts), *spelling.imports]
+        edits += [Delete(module.span(module.statement(d.node))) for d in _needless(module, target, call)]
+        return Candidate("use the cross entropy with the labels as the loss", tuple(edits), safe=False)
+
+
+def _are_probabilities(module: Module, scores: ast.expr) -> bool:
+    found = module.ranges.of(scores)
+    return found.source == "softmax" or found.probability
+
+
+def _loss_of(module: Module, call: ast.expr) -> ast.expr | None:
+    """The expression of the dead loss that the argmax ends in, where it stands in the same function."""
+    function = module.function(call)
+    found: list[ast.expr] = []
+    for target in module.cuts.dead_losses:
+        if call not in module.cuts.backward([target]):
+            continue
+        value = target
+        if isinstance(value, ast.Name):
+            definitions = module.definitions(value)
+            if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path or definitions[0].value is None:
+                return None
+            value = definitions[0].value
+        if isinstance(value, ast.expr) and module.function(value) is function:
+            found.append(value)
+    return found[0] if len(found) == 1 else None
+
+
+def _compared_labels(module: Module, target: ast.expr, call: ast.expr) -> ast.expr | None:
+    """What the argmax is subtracted from or tested against, below one loss."""
+    value = through_casts(module, call)
+    parent = module.parent(value)
+    if isinstance(parent, ast.Assign) and len(parent.targets) == 1 and isinstance(parent.targets[0], ast.Name):
+        bound = module.reaching.bindings.get(parent.targets[0], [])
+        uses = [use for definition in bound for use in definition.uses]
+        found = [_compared_labels(module, target, use) for use in uses]
+        return found[0] if len(found) == 1 else None
+    other: ast.expr | None = None
+    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Sub):
+        other = parent.right if parent.left is value else parent.left
+    elif isinstance(parent, ast.Compare) and len(parent.comparators) == 1:
+        other = parent.comparators[0] if parent.left is value else parent.left
+    elif isinstance(parent, ast.Call) and len(parent.args) >= 2 and (module.op(parent) or "") in ("equal", "not_equal", "subtract", "squared_difference"):
+        other = parent.args[1] if parent.args[0] is value else parent.args[0]
+    if other is None or other in module.cuts.dependent:
+        return None
+    while isinstance(other, ast.Call) and module.op(other) == "cast" and other.args:
+        other = other.args[0]
+    if isinstance(other, ast.Name):
+        definitions = module.definitions(other)
+        value_ = definitions[0].value if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path else None
+        if isinstance(value_, ast.Call) and module.op(value_) in _INDEX:
+            return value_
+    return other
+
+
+def _needless(module: Module, target: ast.expr, call: ast.expr) -> list[Def]:
+    """Assignments between the argmax and the loss that nothing else reads."""
+    gone: list[Def] = []
+    places: list[ast.AST] = [target]
+    for _ in range(4):
+        for assign in module.all(ast.Assign):
+            assert isinstance(assign, ast.Assign)
+            if len(assign.targets) != 1 or not isinstance(assign.targets[0], ast.Name) or assign.value is target:
+                continue
+            if module.function(assign) is not module.function(call):
+                continue
+            for definition in module.reaching.bindings.get(assign.targets[0], []):
+                uses = definition.uses
+                if definition not in gone and uses and all(any(module.inside(u, p) for p in places) for u in uses):
+                    # Only what is left of the argmax goes, not the scores and labels that the new loss reads.
+                    if any(n in module.cuts.dependent and n not in module.cuts.alive for n in [assign.value]):
+                        gone.append(definition)
+                        places.append(assign)
+    return gone

@@ -1,0 +1,63 @@
+"""TPF304: the sign of a value between the variables and the loss."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.codemods.edits import ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules._soft import cuts, starves
+from tapefix.rules._spelling import Spelling
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+
+class Sign(Rule):
+    """The sign of a value is taken on its way from the variables to the loss.
+
+    What it finds:
+        `tf.sign(prediction)` as a term of a loss: direction and hinge penalties. The sign of labels is right, and so
+        is a sign that only weighs a differentiable value.
+
+    Why the gradient stops:
+        A sign is flat on both sides of 0, so its gradient is 0 (not None): nothing warns, and the term trains nothing.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+        w = tf.Variable([0.3, -0.2])
+        truth = tf.constant([1.0, 1.0])
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(tf.sign(truth) - tf.sign(w)))
+        gradients = tape.gradient(loss, [w])
+        ```
+
+    Fix safety:
+        Unsafe: tanh is the smooth form of the sign; for values far from 0 both are the same.
+    """
+
+    code = "TPF304"
+    name = "sign"
+    safety = "unsafe"
+    tokens = ("sign",)
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        for cut in cuts(module, "sign"):
+            assert isinstance(cut.node, ast.Call)
+            spelling = Spelling(module, cut.node)
+            tanh = spelling.op("tanh")
+            edits = (ReplaceExpression(module.span(cut.node.func), tanh), *spelling.imports)
+            yield self.finding(
+                module,
+                cut.node,
+                f"The gradient of sign is zero everywhere: {starves(cut)}.",
+                label="no gradient passes here",
+                candidates=[Candidate(f"use {tanh}, the smooth form", edits, safe=False)],
+                certain=cut.certain,
+                silent=cut.certain,
+            )
