@@ -31,7 +31,8 @@ class Candidate(NamedTuple):
     """One possible repair of a finding.
 
     `safe` repairs compute what the author meant; the others change the meaning on purpose.
-    `keeps_value` promises that the loss of the first step is the same as before; it is checked. None: as `safe`.
+    `keeps_value` promises that the loss of the first step is the same as before; it is checked. None: safe ones
+    do, unless they train more.
     `trains_more` promises that variables are trained which were not trained before; it is checked.
     `needs_proof` candidates are applied only where a run has verified them (rungs that are often wrong).
     """

@@ -134,7 +134,11 @@ class Ladder:
 
     def _start_first(self, text: str, findings: Sequence[Finding]) -> None:
         """Starts the most likely repair while the original runs."""
-        choices = [(f, f.candidates[0]) for f in findings if f.certain and f.candidates and self._allowed(f, f.candidates[0], True)]
+        choices = [
+            (f, f.candidates[0])
+            for f in findings
+            if f.certain and f.candidates and self._allowed(f, f.candidates[0], True)
+        ]
         if choices:
             self.start(compose(text, choices).text)
 
@@ -180,7 +184,9 @@ class Ladder:
             return False
         if broken:
             return finding.certain or not finding.silent or bool(finding.candidates)
-        return finding.certain and (finding.silent or (self.options.unsafe_fixes and any(c.trains_more for c in finding.candidates)))
+        return finding.certain and (
+            finding.silent or (self.options.unsafe_fixes and any(c.trains_more for c in finding.candidates))
+        )
 
     def _plans(
         self, findings: Sequence[Finding], rungs: dict[int, list[Candidate]], runs: Sequence[Run]
@@ -204,7 +210,11 @@ class Ladder:
                     for height in range(1, len(rungs[i])):
                         yield pick(certain, {i: height})
         near = [i for i in suspects if _distance(findings[i], runs) == 0]
-        groups = [[i] for i in near] + ([near] if len(near) > 1 else []) + ([suspects] if suspects != near and len(suspects) > 1 else [])
+        groups = (
+            [[i] for i in near]
+            + ([near] if len(near) > 1 else [])
+            + ([suspects] if suspects != near and len(suspects) > 1 else [])
+        )
         groups += [[i] for i in suspects if i not in near]
         for group in groups:
             yield pick([*certain, *group])
@@ -221,7 +231,7 @@ class Ladder:
     def _try(self, text: str, choices: tuple[Choice, ...], before: Sequence[Run], current: Sequence[Run]) -> Trial:
         self.progress(f"running the repair: {choices[0][1].title}")
         promise = Promise(
-            keeps_value=all(c.safe if c.keeps_value is None else c.keeps_value for _, c in (*self._done, *choices)),
+            keeps_value=all(keeps_value(c) for _, c in (*self._done, *choices)),
             trains_more=any(c.trains_more for _, c in choices),
             silent=any(f.silent for f, _ in choices),
         )
@@ -257,7 +267,11 @@ class Ladder:
         """Does a trial that does not heal everything at least heal something, and harm nothing?"""
         promise = Promise(keeps_value=False)
         _, reason = judge(current, trial.runs, promise)
-        return _badness(trial.runs) < _badness(current) and "healthy before" not in reason and "no longer among" not in reason
+        return (
+            _badness(trial.runs) < _badness(current)
+            and "healthy before" not in reason
+            and "no longer among" not in reason
+        )
 
     # -------------------------------------------------------------- the result
 
@@ -297,12 +311,19 @@ class Ladder:
         )
         outcomes.sort(key=lambda o: (o.finding.span, o.finding.code))
         notices = tuple(dict.fromkeys(notice for run in runs for notice in run.missing_protection))
-        return FileResult(self.path, self.source.text, text, (*outcomes, *self.inspector.unused_suppressions()), proof, notices)
+        return FileResult(
+            self.path, self.source.text, text, (*outcomes, *self.inspector.unused_suppressions()), proof, notices
+        )
 
     def _reported(self, finding: Finding, broken: Sequence[Problem]) -> bool:
         """What is measured healthy is not reported as broken."""
         if broken:
-            return finding.certain or finding.code == MEASURED or not finding.candidates or bool(self._attempts(finding, None))
+            return (
+                finding.certain
+                or finding.code == MEASURED
+                or not finding.candidates
+                or bool(self._attempts(finding, None))
+            )
         return finding.certain and (finding.silent or any(c.trains_more for c in finding.candidates))
 
     def _attempts(self, finding: Finding, applied: Candidate | None) -> tuple[Attempt, ...]:
@@ -315,6 +336,11 @@ class Ladder:
             if attempt is not None:
                 found.append(attempt)
         return tuple(found)
+
+
+def keeps_value(candidate: Candidate) -> bool:
+    """Must the first loss stay as it was? What trains more changes later losses, so it need not promise."""
+    return candidate.safe and not candidate.trains_more if candidate.keeps_value is None else candidate.keeps_value
 
 
 def _key(finding: Finding, candidate: Candidate) -> tuple[str, str, str]:

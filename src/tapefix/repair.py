@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -151,7 +150,7 @@ def may_apply(candidate: Candidate, options: Options) -> bool:
 
 
 def static_result(path: str, text: str, inspector: Inspector, options: Options, unproved: str = "") -> FileResult:
-    """The result without a run: certain findings, and their repairs that need no proof, in rounds until none is left."""
+    """The result without a run: certain findings, and their repairs that need no proof."""
     findings = [f for f in inspector.findings(text) if f.certain]
     outcomes = [_static_outcome(f, options, unproved) for f in findings]
     repaired = static_text(text, findings, inspector, options)

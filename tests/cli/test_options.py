@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "--select", "tpf406,TPF001", "--ignore", "TPF001", "broken.py", "--", "--epochs", "-", "--write",
     )  # fmt: skip
     (options,) = swapping.options
-    assert asdict(options) == {
+    assert options._asdict() == {
         "mode": "diff",
         "unsafe_fixes": True,
         "verify": True,

@@ -86,7 +86,9 @@ def test_a_statement_moves_into_a_block_above_it() -> None:
 
 def test_a_moved_statement_keeps_what_other_edits_made_of_it() -> None:
     text = "p = f(x)\nwith tape:\n    loss = p\n"
-    moved = edit(text, swap("f(x)", "g($a)", a="x"), lambda find: Move((find("p = f(x)"),), find("with tape:"), "first"))
+    moved = edit(
+        text, swap("f(x)", "g($a)", a="x"), lambda find: Move((find("p = f(x)"),), find("with tape:"), "first")
+    )
     assert moved == "with tape:\n    p = g(x)\n    loss = p\n"
 
 
@@ -132,8 +134,8 @@ def test_a_replaced_statement_keeps_its_comments() -> None:
         ('"""Doc."""\nx = 1\n', '"""Doc."""\nimport tensorflow as tf\nx = 1\n'),
         ("import tensorflow as tf\nx = 1\n", "import tensorflow as tf\nx = 1\n"),
         (
-            "from __future__ import annotations\ntry:\n    import a\nexcept ImportError:\n    a = 1\nx = 1\n",
-            "from __future__ import annotations\nimport tensorflow as tf\ntry:\n    import a\nexcept ImportError:\n    a = 1\nx = 1\n",
+            "import b\ntry:\n    import a\nexcept ImportError:\n    a = 1\n",
+            "import b\nimport tensorflow as tf\ntry:\n    import a\nexcept ImportError:\n    a = 1\n",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Every rule on its fixtures: what it repairs and how, and what it leaves alone.
 
-`tests/fixtures/<rule>/<name>.py` becomes `<name>.fixed.py`; `<name>.healthy.py` gives no finding. The first line may say
+`tests/fixtures/<rule>/<name>.py` becomes `<name>.fixed.py`; `<name>.healthy.py` gives no finding. The first line may
+say
 
     # tapefix-test: broken       also the suspicions are repaired, as if a run had measured a broken gradient
     # tapefix-test: suspicious   suspicions may be raised (they count only where a run measures something broken)

@@ -61,7 +61,12 @@ class Cuts:
             name = self.module.call_name(node)
             if name in ("round", "math.floor", "math.ceil"):
                 return "rounding"
-            if isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and node.args and is_integer_type(node.args[0]):
+            if (
+                isinstance(node.func, ast.Attribute)
+                and node.func.attr == "astype"
+                and node.args
+                and is_integer_type(node.args[0])
+            ):
                 return "integer"
             return None
         if operation == "cast":
@@ -196,7 +201,11 @@ class Cuts:
 
     def _is_term(self, vertex: Vertex) -> bool:
         """Is a dead value added to an alive one, with nothing but sums and constant factors from there to the loss?"""
-        joined = [v for v in self.flow.uses(vertex) if v in self.alive and isinstance(v, ast.BinOp) and isinstance(v.op, (ast.Add, ast.Sub))]
+        joined = [
+            v
+            for v in self.flow.uses(vertex)
+            if v in self.alive and isinstance(v, ast.BinOp) and isinstance(v.op, (ast.Add, ast.Sub))
+        ]
         return any(self._is_linear_to_loss(v) for v in joined)
 
     def _is_linear_to_loss(self, start: Vertex) -> bool:
@@ -229,5 +238,11 @@ class Cuts:
 
 def is_integer_type(node: ast.expr) -> bool:
     """`tf.int32`, `np.int64`, `"int32"`, `int`."""
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else getattr(node, "value", None)
+    name = (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else getattr(node, "value", None)
+    )
     return isinstance(name, str) and (name.startswith(("int", "uint")) or name == "bool")

@@ -61,7 +61,7 @@ class Detours:
     """All detours of one module.
 
     `tensors` are the values that become tensors again once the certain detours are taken out, `perhaps` those
-    after the others. `beside` are NumPy calls on other arguments of a loss that Keras compiles: they fail there, too.
+    after the others. `beside` are NumPy calls on data in what runs as a graph: they fail there, too.
     """
 
     def __init__(self, module: Module) -> None:
@@ -110,7 +110,9 @@ class Detours:
             asked = Asked(self.module, None) if owner is not None else nothing
             yield Target(values, asked, "layer", function, seeds)
         for call in self.module.calls:
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("minimize", "add_loss") and call.args:
+            if not isinstance(call.func, ast.Attribute) or self.module.call_name(call) is not None:
+                continue  # scipy.optimize.minimize takes no gradients from TensorFlow
+            if call.func.attr in ("minimize", "add_loss") and call.args:
                 variables = argument(call, 1, "var_list")
                 functions = [o for o in self.objects.origins(call.args[0]) if isinstance(o, _FUNCTIONS)]
                 for function in functions:
@@ -151,21 +153,40 @@ class Detours:
                 continue
             kind = self._candidates[state.vertex]
             certain, part = self._judge(kind, self._parts(paths, state, live), state in directly, target)
-            silent = certain and sure and not (target.kind == "layer" and not self._trained(paths, state, target))
+            if kind == "random" and not certain:
+                continue  # an action drawn from a policy: its log-probability is what trains
+            trained = target.kind != "layer" or (part != "factor" and self._trained(paths, state, target))
+            silent = certain and sure and trained
             node = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
             assert isinstance(node, ast.expr)
             self._note(Detour(node, kind, part, certain and sure, silent))
             cut[certain and sure].append(state)
         self.tensors |= {s.vertex for s in paths.reach(cut[True], strict) - live if s in recorded}
         self.perhaps |= {s.vertex for s in paths.reach(cut[False], strict) - live if s in recorded}
-        if (
-            self._compiled(target)
-            and target.root is not None
-            and (given := self.training.target_parameter(target.root)) is not None
-        ):
-            for state in paths.reach([s for s in paths.inputs if s.vertex is given], {GOOD, FLAT, DERIVED}):
-                if self._candidates.get(state.vertex) == "operation" and isinstance(state.vertex, ast.Call):
-                    self.beside.add(state.vertex)
+        if cut[True]:
+            self._beside(paths, target)
+
+    def _beside(self, paths: Paths, target: Target) -> None:
+        """In a graph NumPy fails on the other tensors of the same computation, too: on `y_true`, on the batch."""
+        given = {d for p in self._graph_parameters(target) for d in self.module.reaching.bindings.get(p, [])}
+        for state in paths.reach([s for s in paths.inputs if s.vertex in given], {GOOD, FLAT, DERIVED}):
+            node = state.vertex
+            if isinstance(node, ast.Call) and self._candidates.get(node) in ("operation", "export"):
+                self.beside.add(node)
+
+    def _graph_parameters(self, target: Target) -> list[ast.arg]:
+        """The parameters of what Keras or tf.function runs as a graph."""
+        if self._compiled(target) and target.root is not None:
+            return self.objects.parameters(target.root)
+        found: list[ast.arg] = []
+        for value in target.values if "run_eagerly" not in self.module.text else ():
+            function = None if isinstance(value, Def) else self.module.function(value)
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            decorators = {self.module.name(d.func if isinstance(d, ast.Call) else d) for d in function.decorator_list}
+            if "tf.function" in decorators or function.name in ("train_step", "test_step"):
+                found += self.objects.parameters(function)
+        return found
 
     def _note(self, new: Detour) -> None:
         old = self.found.get(new.node)
@@ -218,7 +239,8 @@ class Detours:
             return True, "all"
         if "term" in parts:
             return True, "term"
-        if self._compiled(target):
+        layer = target.kind == "layer" and bool(target.parameters) and "run_eagerly" not in self.module.text
+        if self._compiled(target) or layer:
             return True, "factor"
         if "fed" in parts:
             # Features of a frozen network, states between two chunks and attacked inputs are detached on purpose.
@@ -239,7 +261,7 @@ class Detours:
             if state in goals:
                 found.add(part)
             for edge in paths.outputs.get(state, ()):
-                if edge.mode == FLAT:
+                if edge.mode not in (GOOD, DERIVED):
                     continue
                 step = (edge.state, self._met(paths, state, edge.state, part, live))
                 if step not in seen:

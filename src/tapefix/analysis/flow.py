@@ -39,7 +39,17 @@ VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
     "embedding_lookup": ((0, "params"),),
 }
 # Drawing at random: the result is a choice, not a value computed from the probabilities.
-_DRAWS = {"choice", "categorical", "multinomial", "integers", "randint", "choices", "shuffle", "permutation", "binomial"}
+_DRAWS = {
+    "choice",
+    "categorical",
+    "multinomial",
+    "integers",
+    "randint",
+    "choices",
+    "shuffle",
+    "permutation",
+    "binomial",
+}
 
 
 class Flow:
@@ -56,7 +66,9 @@ class Flow:
         """What the value at `vertex` is directly computed from."""
         known = self._inputs.get(vertex)
         if known is None:
-            known = self._inputs[vertex] = tuple(self._definition(vertex) if isinstance(vertex, Def) else self._expression(vertex))
+            known = self._inputs[vertex] = tuple(
+                self._definition(vertex) if isinstance(vertex, Def) else self._expression(vertex)
+            )
         return known
 
     def _definition(self, definition: Def) -> list[Vertex]:
@@ -77,14 +89,20 @@ class Flow:
             found += self.unpacked(definition.value, definition.path)
         if definition.kind in ("assign", "loop", "with"):
             # Later changes of the same object by functions that see it as an outer name.
-            found += [d for d in definition.scope.defs.get(definition.name, []) if d.kind == "mutate" and not d.previous]
+            found += [
+                d for d in definition.scope.defs.get(definition.name, []) if d.kind == "mutate" and not d.previous
+            ]
         return found
 
     def unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[Vertex]:
         """The part of `value` that unpacking takes, where the text tells; else all of it."""
         if not path:
             return [value]
-        if isinstance(value, (ast.Tuple, ast.List)) and path[0] < len(value.elts) and not any(isinstance(e, ast.Starred) for e in value.elts):
+        if (
+            isinstance(value, (ast.Tuple, ast.List))
+            and path[0] < len(value.elts)
+            and not any(isinstance(e, ast.Starred) for e in value.elts)
+        ):
             return self.unpacked(value.elts[path[0]], path[1:])
         if isinstance(value, ast.Call):
             name = self.module.call_name(value)
@@ -202,7 +220,9 @@ class Flow:
     def _outputs(self) -> dict[Vertex, list[Vertex]]:
         found: dict[Vertex, list[Vertex]] = {}
         vertices: list[Vertex] = [n for n in self.module.nodes if isinstance(n, ast.expr)]
-        vertices += [d for scope in self.module.reaching.scope_of.values() for defs in scope.defs.values() for d in defs]
+        vertices += [
+            d for scope in self.module.reaching.scope_of.values() for defs in scope.defs.values() for d in defs
+        ]
         for vertex in vertices:
             for source in self.inputs(vertex):
                 found.setdefault(source, []).append(vertex)
@@ -228,7 +248,7 @@ class Flow:
 
     @cached_property
     def learned(self) -> set[Vertex]:
-        """The values that depend on something trainable: variables, model and layer calls, watched tensors, predictions."""
+        """Values that depend on something trainable: variables, model and layer calls, watched tensors, predictions."""
         return self.forward(self.module.training.parameters)
 
     @cached_property

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 # Layers that hand on the values of their input as they are.
 _THROUGH = {"Flatten", "Reshape", "Dropout", "Permute", "RepeatVector", "Concatenate", "Cropping2D", "ZeroPadding2D"}
-_ACTIVATION_LAYERS = {"Softmax": "softmax", "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "leaky_relu"}
+_ACTIVATION_LAYERS = {
+    "Softmax": "softmax",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "PReLU": "leaky_relu",
+}
 _LINEAR_LAYERS = {
     "Dense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "EinsumDense",
     "SeparableConv1D", "SeparableConv2D", "DepthwiseConv2D", "LocallyConnected1D", "LocallyConnected2D",
@@ -98,7 +104,11 @@ class Layers:
     def _last_listed(self, sequential: ast.Call) -> ast.expr | None:
         layers = argument(sequential, 0, "layers")
         for origin in self.objects.origins(layers) if layers is not None else []:
-            if isinstance(origin, (ast.List, ast.Tuple)) and origin.elts and not isinstance(origin.elts[-1], ast.Starred):
+            if (
+                isinstance(origin, (ast.List, ast.Tuple))
+                and origin.elts
+                and not isinstance(origin.elts[-1], ast.Starred)
+            ):
                 for item in reversed(origin.elts):
                     if not (isinstance(item, ast.Call) and self._constructor(item) in _THROUGH):
                         return item
@@ -111,7 +121,9 @@ class Layers:
             func = call.func
             if not (isinstance(func, ast.Attribute) and func.attr == "add" and len(call.args) == 1):
                 continue
-            if not isinstance(func.value, (ast.Name, ast.Attribute)) or sequential not in self.objects.origins(func.value, 4):
+            if not isinstance(func.value, (ast.Name, ast.Attribute)) or sequential not in self.objects.origins(
+                func.value, 4
+            ):
                 continue
             added = call.args[0]
             if isinstance(added, ast.Call) and self._constructor(added) in _THROUGH:

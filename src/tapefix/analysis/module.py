@@ -12,14 +12,14 @@ from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
 from tapefix.findings import Span
 
 if TYPE_CHECKING:
-    from tapefix.analysis.detours import Detours
     from tapefix.analysis.cuts import Cuts
+    from tapefix.analysis.detours import Detours
     from tapefix.analysis.flow import Flow
     from tapefix.analysis.layers import Layers
     from tapefix.analysis.objects import Objects
     from tapefix.analysis.ranges import Ranges
-    from tapefix.analysis.results import Results
     from tapefix.analysis.recording import Road
+    from tapefix.analysis.results import Results
     from tapefix.analysis.tapes import GradientCall, Tapes
     from tapefix.analysis.training import Training
     from tapefix.proof.run import Run
@@ -183,7 +183,11 @@ class Module:
             if definition.kind == "import":
                 names = imported_names(definition.node)  # type: ignore[arg-type]
                 found = names.get(definition.name)
-            elif definition.kind == "assign" and not definition.path and isinstance(definition.value, (ast.Attribute, ast.Name)):
+            elif (
+                definition.kind == "assign"
+                and not definition.path
+                and isinstance(definition.value, (ast.Attribute, ast.Name))
+            ):
                 if any(inner is node for inner in ast.walk(definition.value)):
                     return None
                 found = self.name(definition.value)
@@ -270,7 +274,10 @@ class Module:
         from tapefix.analysis.recording import Recording
 
         return {
-            gradient: (Recording(self, gradient, gradient.tape.block).roads(), Recording(self, gradient, gradient.tape.block, True).roads())
+            gradient: (
+                Recording(self, gradient, gradient.tape.block).roads(),
+                Recording(self, gradient, gradient.tape.block, True).roads(),
+            )
             for gradient in self.tapes.gradients
             if gradient.tape is not None
         }

@@ -282,7 +282,7 @@ def _built_from_start(module: Module, call: ast.Call) -> bool:
     if name in ("keras.Sequential", "keras.models.Sequential"):
         layers = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "layers"), None)
         elements = layers.elts if isinstance(layers, (ast.List, ast.Tuple)) else []
-        added = _added_layers(module, call)
+        added = added_layers(module, call)
         first = elements[0] if elements else added[0] if added else None
         return isinstance(first, ast.Call) and (
             (module.call_name(first) or "").rpartition(".")[2] in ("Input", "InputLayer")
@@ -293,7 +293,7 @@ def _built_from_start(module: Module, call: ast.Call) -> bool:
     return name.startswith(("keras.applications.", "keras.models."))
 
 
-def _added_layers(module: Module, made: ast.Call) -> list[ast.expr]:
+def added_layers(module: Module, made: ast.Call) -> list[ast.expr]:
     """The layers given to `model.add(...)`, for a model that starts empty."""
     return [
         call.args[0]

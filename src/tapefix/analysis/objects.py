@@ -35,7 +35,12 @@ _BASES = {
     "keras.callbacks.Callback": "callback",
 }
 _VARIABLE_CALLS = {"tf.Variable", "keras.Variable", "keras.backend.variable", "tf.compat.v1.get_variable"}
-_MODEL_FUNCTIONS = {"keras.models.load_model", "keras.models.clone_model", "keras.models.model_from_json", "keras.saving.load_model"}
+_MODEL_FUNCTIONS = {
+    "keras.models.load_model",
+    "keras.models.clone_model",
+    "keras.models.model_from_json",
+    "keras.saving.load_model",
+}
 _MODEL_LIKE_PARTS = ("trainable_variables", "trainable_weights")
 
 
@@ -95,7 +100,11 @@ class Objects:
                 note(node.target, node.value, ())
         for call in self.module.calls:
             # self.body.append(layer)
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("append", "extend", "assign", "assign_add") and call.args:
+            if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr in ("append", "extend", "assign", "assign_add")
+                and call.args
+            ):
                 target = call.func.value
                 if isinstance(target, ast.Attribute) and self.is_self(target.value):
                     owner = self.module.class_of(target)
@@ -108,7 +117,10 @@ class Objects:
         if not isinstance(node, ast.Name):
             return False
         for function in self.module.ancestors(node):
-            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and self.module.method_class(function) is not None:
+            if (
+                isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+                and self.module.method_class(function) is not None
+            ):
                 positional = [*function.args.posonlyargs, *function.args.args]
                 return bool(positional) and positional[0].arg == node.id and not self.is_static(function)
         return False
@@ -136,7 +148,7 @@ class Objects:
                     queue.append(self.classes[base.id])
 
     def class_kind(self, node: ast.ClassDef) -> str | None:
-        """`model`, `layer`, `loss`, `metric`, `module`, `optimizer`, `callback` for a subclass of Keras' or TensorFlow's."""
+        """What an instance of it is (`model`, `layer`, `loss`, ...) for a subclass of a class of Keras or TensorFlow."""
         for current in self.bases(node):
             for base in current.bases:
                 name = self.module.name(base)
@@ -248,7 +260,11 @@ class Objects:
         for origin in sources:
             if isinstance(origin, (ast.List, ast.Tuple, ast.Set)):
                 for item in origin.elts:
-                    found += self.elements(item, path, depth) if not isinstance(item, ast.Starred) else self.members(item.value, depth - 1, path)
+                    found += (
+                        self.elements(item, path, depth)
+                        if not isinstance(item, ast.Starred)
+                        else self.members(item.value, depth - 1, path)
+                    )
             elif isinstance(origin, (ast.ListComp, ast.GeneratorExp)):
                 found += self.origins(origin.elt, depth)
             elif isinstance(origin, ast.Dict):
@@ -297,7 +313,11 @@ class Objects:
             if self.is_self(func.value):
                 owner = self.module.class_of(func)
                 owners = [owner] if owner is not None else []
-            elif isinstance(func.value, ast.Call) and isinstance(func.value.func, ast.Name) and func.value.func.id == "super":
+            elif (
+                isinstance(func.value, ast.Call)
+                and isinstance(func.value.func, ast.Name)
+                and func.value.func.id == "super"
+            ):
                 owner = self.module.class_of(func)
                 owners = [b for b in self.bases(owner) if b is not owner] if owner is not None else []
             else:
@@ -317,7 +337,10 @@ class Objects:
                 forward = self.forward_method(made) if made is not None else None
                 if forward is not None:
                     yield forward
-                elif self.module.call_name(origin) in ("tf.function", "functools.partial", "tf.custom_gradient") and origin.args:
+                elif (
+                    self.module.call_name(origin) in ("tf.function", "functools.partial", "tf.custom_gradient")
+                    and origin.args
+                ):
                     for inner in self.origins(origin.args[0], 4):
                         if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                             yield inner
@@ -350,7 +373,11 @@ class Objects:
     def parameters(self, function: Function) -> list[ast.arg]:
         """The parameters that take arguments at a call: without self."""
         positional = [*function.args.posonlyargs, *function.args.args]
-        if not isinstance(function, ast.Lambda) and self.module.method_class(function) is not None and not self.is_static(function):
+        if (
+            not isinstance(function, ast.Lambda)
+            and self.module.method_class(function) is not None
+            and not self.is_static(function)
+        ):
             positional = positional[1:]
         return [*positional, *function.args.kwonlyargs]
 
@@ -388,7 +415,7 @@ class Objects:
     # -------------------------------------------------------------- kinds
 
     def kind(self, node: ast.AST) -> str | None:
-        """`model`, `layer`, `variable`, `optimizer`, `loss`, `metric`, `module`, `tape`, or None where it is not known."""
+        """`model`, `layer`, `variable`, `optimizer`, `loss`, `metric`, `module`, `tape`, or None if unknown."""
         if node not in self._kinds:
             self._kinds[node] = None
             self._kinds[node] = self._find_kind(node)
@@ -412,17 +439,31 @@ class Objects:
             return self.class_kind(made)
         name = self.module.call_name(origin)
         if name is None:
-            return "variable" if isinstance(origin.func, ast.Attribute) and origin.func.attr in ("add_weight", "add_variable") else None
+            return (
+                "variable"
+                if isinstance(origin.func, ast.Attribute) and origin.func.attr in ("add_weight", "add_variable")
+                else None
+            )
         if name in _VARIABLE_CALLS:
             return "variable"
         if name in _BASES:
             return _BASES[name]
         if name in _MODEL_FUNCTIONS or name.startswith("keras.applications."):
             return "model"
-        for prefix, kind in (("keras.layers.", "layer"), ("keras.optimizers.", "optimizer"), ("keras.losses.", "loss"), ("keras.metrics.", "metric")):
+        for prefix, kind in (
+            ("keras.layers.", "layer"),
+            ("keras.optimizers.", "optimizer"),
+            ("keras.losses.", "loss"),
+            ("keras.metrics.", "metric"),
+        ):
             if name.startswith(prefix) and name[len(prefix) :][:1].isupper():
                 return kind
-            if name.startswith(prefix) and "." in name[len(prefix) :] and kind == "optimizer" and "schedules" not in name:
+            if (
+                name.startswith(prefix)
+                and "." in name[len(prefix) :]
+                and kind == "optimizer"
+                and "schedules" not in name
+            ):
                 return kind
         if name == "tf.GradientTape":
             return "tape"

@@ -86,13 +86,14 @@ class CallInputs:
                     if v is not None
                 ]
             elif operation == "where" and len(values) > 1:
+                yield node.args[0] if node.args else values[0], calls, (), FLAT
                 values = [v for v in (argument(node, 1, "x"), argument(node, 2, "y")) if v is not None]
         passed = [(value, function) for value in values for function in self._functions_meant(value)]
         for _, function in passed:
             yield from self._returned(node, function, calls, fields)
         handed = {id(value) for value, _ in passed}
-        if name in _PY_FUNCTIONS and passed:
-            return
+        if passed and name is not None and name.startswith("tf."):
+            return  # tf.map_fn, tf.scan, tf.py_function: the values go through the function
         for value in values:
             if id(value) not in handed:
                 yield value, calls, (), mode

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.pathcalls import CallInputs
 from tapefix.analysis.scopes import Def
-from tapefix.analysis.values import ELEMENT, GOOD, NO_VALUE_ATTRIBUTES, Field, Mode, without_element
+from tapefix.analysis.values import ELEMENT, FLAT, GOOD, NO_VALUE_ATTRIBUTES, Field, Mode, without_element
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -179,6 +179,9 @@ class Paths:
             chosen = [node.elts[wanted]] if isinstance(wanted, int) and plain and wanted < len(node.elts) else node.elts
             for item in chosen:
                 yield item, calls, fields if isinstance(item, ast.Starred) else without_element(fields), GOOD
+        elif isinstance(node, ast.Compare):
+            for item in (node.left, *node.comparators):
+                yield item, calls, (), FLAT
         elif isinstance(node, ast.BoolOp):
             for item in node.values:
                 yield item, calls, fields, GOOD

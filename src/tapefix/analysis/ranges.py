@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 INF = math.inf
-_SMALL_NAME = re.compile(r"(^|_)(eps\w*|epsilon|smooth\w*|tiny|small\w*|fuzz|jitter|safe\w*|min_?\w*)($|_)", re.IGNORECASE)
+_SMALL_NAME = re.compile(
+    r"(^|_)(eps\w*|epsilon|smooth\w*|tiny|small\w*|fuzz|jitter|safe\w*|min_?\w*)($|_)", re.IGNORECASE
+)
 
 
 def float32(value: float) -> float:
@@ -241,7 +243,9 @@ class Ranges:
     def _combine(self, op: ast.operator, a: Range, b: Range) -> Range:
         guarded = a.guarded or b.guarded
         if isinstance(op, ast.Add):
-            guarded = guarded or any(x.constant is not None and x.constant > 0 for x in (a, b)) or a.positive or b.positive
+            guarded = (
+                guarded or any(x.constant is not None and x.constant > 0 for x in (a, b)) or a.positive or b.positive
+            )
             return Range(_sum(a.low, b.low), _sum(a.high, b.high), guarded, _linear(a, b))
         if isinstance(op, ast.Sub):
             # A sum of logits stays one, and so does its difference.
@@ -300,7 +304,12 @@ class Ranges:
     def _other_name(self, node: ast.Call) -> str | None:
         name = self.module.call_name(node) or ""
         builtin = "." not in name and name in ("abs", "max", "min", "sum", "float", "len")
-        return name if builtin or name.startswith(("math.", "tf.image.", "scipy.special.", "keras.config.", "tf.experimental.numpy.")) else None
+        return (
+            name
+            if builtin
+            or name.startswith(("math.", "tf.image.", "scipy.special.", "keras.config.", "tf.experimental.numpy."))
+            else None
+        )
 
     def _of_operation(self, operation: str, node: ast.Call) -> Range | None:
         first = node.args[0] if node.args else (node.keywords[0].value if node.keywords else None)
@@ -308,11 +317,25 @@ class Ranges:
             return _FIXED.get(operation)
         if operation in ("clip_by_value", "clip"):
             return self._clip(node, first)
-        second = node.args[1] if len(node.args) > 1 else next((k.value for k in node.keywords if k.arg in ("y", "x2", "b")), None)
-        if operation in ("maximum", "minimum", "max", "min") and second is not None and operation[:3] in ("max", "min") and not _is_axis(node, operation):
+        second = (
+            node.args[1]
+            if len(node.args) > 1
+            else next((k.value for k in node.keywords if k.arg in ("y", "x2", "b")), None)
+        )
+        if (
+            operation in ("maximum", "minimum", "max", "min")
+            and second is not None
+            and operation[:3] in ("max", "min")
+            and not _is_axis(node, operation)
+        ):
             return self._bound(operation[:3], self.of(first), self.of(second))
-        if operation in ("add", "subtract", "multiply", "divide", "truediv", "div", "pow", "power", "mul") and second is not None:
-            op: ast.operator = {"a": ast.Add, "s": ast.Sub, "m": ast.Mult, "d": ast.Div, "t": ast.Div, "p": ast.Pow}[operation[0]]()
+        if (
+            operation in ("add", "subtract", "multiply", "divide", "truediv", "div", "pow", "power", "mul")
+            and second is not None
+        ):
+            op: ast.operator = {"a": ast.Add, "s": ast.Sub, "m": ast.Mult, "d": ast.Div, "t": ast.Div, "p": ast.Pow}[
+                operation[0]
+            ]()
             return self._operation(op, first, second)
         if operation in ("divide_no_nan", "multiply_no_nan"):
             return NOT_NEGATIVE if second is not None and self.of(first).low >= 0 and self.of(second).low >= 0 else TOP
@@ -338,7 +361,13 @@ class Ranges:
             return Range(0.0, 1.0 if inner.high <= 1 else INF) if inner.low >= 0 else TOP
         if operation in SAME:
             inner = self.of(first)
-            picked = operation in ("gather", "gather_nd", "boolean_mask", "take", "take_along_axis") and inner.source in ("softmax", "sigmoid")
+            picked = operation in (
+                "gather",
+                "gather_nd",
+                "boolean_mask",
+                "take",
+                "take_along_axis",
+            ) and inner.source in ("softmax", "sigmoid")
             return replace(inner, source="picked") if picked else inner
         if operation in ("stack", "concat", "concatenate") or operation in ("full", "fill"):
             return self.of(first) if operation[0] != "f" else (self.of(second) if second is not None else TOP)
@@ -349,8 +378,14 @@ class Ranges:
 
     def _clip(self, node: ast.Call, first: ast.expr) -> Range:
         inner = self.of(first)
-        low = next((self.of(k.value) for k in node.keywords if k.arg in ("clip_value_min", "min_value", "x_min", "a_min")), None)
-        high = next((self.of(k.value) for k in node.keywords if k.arg in ("clip_value_max", "max_value", "x_max", "a_max")), None)
+        low = next(
+            (self.of(k.value) for k in node.keywords if k.arg in ("clip_value_min", "min_value", "x_min", "a_min")),
+            None,
+        )
+        high = next(
+            (self.of(k.value) for k in node.keywords if k.arg in ("clip_value_max", "max_value", "x_max", "a_max")),
+            None,
+        )
         low = low or (self.of(node.args[1]) if len(node.args) > 1 else TOP)
         high = high or (self.of(node.args[2]) if len(node.args) > 2 else TOP)
         guarded = inner.guarded or low.low == -INF or low.guarded
@@ -397,7 +432,11 @@ def _linear(a: Range, b: Range) -> str:
 
 def _sum(a: float, b: float) -> float:
     total = a + b
-    return total if math.isnan(total) is False and math.isinf(total) else (float32(total) if not math.isnan(total) else -INF)
+    return (
+        total
+        if math.isnan(total) is False and math.isinf(total)
+        else (float32(total) if not math.isnan(total) else -INF)
+    )
 
 
 def _products(a: Range, b: Range) -> tuple[float, float]:

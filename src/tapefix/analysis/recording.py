@@ -27,9 +27,12 @@ _DETACHING = {"numpy", "item", "tolist", "apply_gradients", "predict", "predict_
 _GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
 _DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
 _OF_ARRAYS = {
-    "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join", "split", "shape", "batch",
-    "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip", "ravel", "pop", "update", "std", "result",
+    "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join",
+    "split", "shape", "batch", "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip",
+    "ravel", "pop", "update", "std", "result",
 }  # fmt: skip
+# Methods of a Keras model that work on what they are given, not on its weights.
+_LOSS_METHODS = {"compute_loss", "compiled_loss", "compute_metrics", "update_metrics"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -279,7 +282,7 @@ class _Walk:
         marks = _join(self.value(a, frame) for a in arguments)
         for passed in arguments:
             marks |= self._passed_function(passed, node, frame)
-        if name is None and isinstance(func, ast.Attribute):
+        if name is None and isinstance(func, ast.Attribute) and method not in _LOSS_METHODS:
             marks |= self.value(func.value, frame)
         elif isinstance(func, ast.Call):
             marks |= self.value(func, frame)

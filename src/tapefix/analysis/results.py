@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 # Methods of a Keras model that Keras calls and whose result it uses.
 STEPS = ("train_step", "test_step", "predict_step", "compute_loss")
 # Where a function of the user is handed to Keras or TensorFlow, which then uses what it returns.
-_KEYWORDS = {"activation", "recurrent_activation", "kernel_regularizer", "bias_regularizer", "activity_regularizer", "kernel_initializer"}
+_KEYWORDS = {
+    "activation",
+    "recurrent_activation",
+    "kernel_regularizer",
+    "bias_regularizer",
+    "activity_regularizer",
+    "kernel_initializer",
+}
 _TAKERS = {"map_fn", "vectorized_map", "scan", "foldl", "foldr", "value_and_gradient", "minimize", "lbfgs_minimize"}
 _UNUSED = {"print", "tf.print", "type", "id", "isinstance", "repr", "str", "bool", "hasattr"}
 
@@ -75,7 +82,12 @@ class Results:
         return None
 
     def _is_regularizer(self, owner: ast.ClassDef) -> bool:
-        return any((self.module.name(base) or "").startswith(("keras.regularizers.", "keras.constraints.", "keras.initializers.")) for base in owner.bases)
+        return any(
+            (self.module.name(base) or "").startswith(
+                ("keras.regularizers.", "keras.constraints.", "keras.initializers.")
+            )
+            for base in owner.bases
+        )
 
     def _handed_over(self, function: Function) -> list[tuple[ast.Call, str]]:
         name = getattr(function, "name", None)
@@ -92,7 +104,11 @@ class Results:
     def _names(self, node: ast.AST, function: Function, name: str | None) -> bool:
         if node is function:
             return True
-        return isinstance(node, ast.Name) and node.id == name and any(d.node is function for d in self.module.definitions(node))
+        return (
+            isinstance(node, ast.Name)
+            and node.id == name
+            and any(d.node is function for d in self.module.definitions(node))
+        )
 
     # -------------------------------------------------------------- functions of which a caller uses the result
 
@@ -132,7 +148,9 @@ class Results:
         parent = self.module.parent(node)
         if parent is None or depth <= 0:
             return None
-        if isinstance(parent, (ast.BinOp, ast.Starred)) or (isinstance(parent, ast.UnaryOp) and not isinstance(parent.op, ast.Not)):
+        if isinstance(parent, (ast.BinOp, ast.Starred)) or (
+            isinstance(parent, ast.UnaryOp) and not isinstance(parent.op, ast.Not)
+        ):
             return parent
         if isinstance(parent, ast.Compare):
             return parent if all(isinstance(op, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for op in parent.ops) else None
@@ -148,9 +166,14 @@ class Results:
             return parent  # the result is called
         if isinstance(parent, ast.IfExp) and parent.test is not node:
             return self.strict_use(parent, depth - 1)
-        if isinstance(parent, (ast.List, ast.Tuple, ast.ListComp, ast.GeneratorExp)) and getattr(parent, "elt", node) is node:
+        if (
+            isinstance(parent, (ast.List, ast.Tuple, ast.ListComp, ast.GeneratorExp))
+            and getattr(parent, "elt", node) is node
+        ):
             above = self.module.parent(parent)
-            return self._strict_argument(parent, above) if isinstance(above, ast.Call) and parent in above.args else None
+            return (
+                self._strict_argument(parent, above) if isinstance(above, ast.Call) and parent in above.args else None
+            )
         if isinstance(parent, (ast.Assign, ast.AnnAssign)):
             return self._strict_name(parent, depth)
         if isinstance(parent, (ast.Return, ast.Lambda)):
@@ -204,4 +227,3 @@ class Results:
                         if found is not None:
                             return found
         return None
-

@@ -210,7 +210,9 @@ class Reaching:
             self._made[key] = made
             definition.scope.defs.setdefault(definition.name, []).append(made)
 
-    def _target(self, target: ast.AST, value: ast.expr | None, kind: str, env: Env, scope: Scope, path: tuple[int, ...] = ()) -> None:
+    def _target(
+        self, target: ast.AST, value: ast.expr | None, kind: str, env: Env, scope: Scope, path: tuple[int, ...] = ()
+    ) -> None:
         if isinstance(target, ast.Name):
             self._bind(target.id, kind, target, scope, env, value, path)
         elif isinstance(target, (ast.Tuple, ast.List)):
@@ -291,7 +293,9 @@ class Reaching:
             for case in node.cases:
                 local = dict(env)
                 for pattern in ast.walk(case.pattern):
-                    captured = getattr(pattern, "name", None) if isinstance(pattern, (ast.MatchAs, ast.MatchStar)) else None
+                    captured = (
+                        getattr(pattern, "name", None) if isinstance(pattern, (ast.MatchAs, ast.MatchStar)) else None
+                    )
                     if captured:
                         self._bind(captured, "assign", pattern, scope, local, node.subject)
                 self._expression(case.guard, local, scope)

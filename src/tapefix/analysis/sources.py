@@ -76,6 +76,14 @@ class Sources:
                 return found
             if isinstance(node, (ast.Name, ast.Attribute)):
                 return [self._value_unit(node)]
+            held = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node
+            if held is not node and ast.unparse(node).endswith(".values()"):
+                members = self.objects.members(held)
+            else:
+                members = self.objects.members(node.value) if isinstance(node, ast.Subscript) else []
+            # Any of the variables that a dict or a list holds.
+            if members and all(self.objects.made_kind(m) == "variable" for m in members):
+                return [Unit(self.module.source(node), node, False, set(), set(members))]
         return []
 
     def _is_list(self, node: ast.AST, depth: int = 4) -> bool:
@@ -90,6 +98,8 @@ class Sources:
             return any(o is not node and self._is_list(o, depth - 1) for o in self.objects.origins(node))
         if isinstance(node, ast.Attribute):
             return node.attr in VARIABLE_LISTS
+        if isinstance(node, ast.Call):
+            return bool(node.args) and self.module.call_name(node) in HOLDERS
         return isinstance(node, (ast.List, ast.Tuple, ast.ListComp))
 
     def _model_unit(self, node: ast.expr) -> Unit:

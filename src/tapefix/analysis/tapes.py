@@ -64,7 +64,10 @@ class Tapes:
     def _tape(self, block: ast.With | ast.AsyncWith, item: ast.withitem) -> Tape:
         call = item.context_expr
         assert isinstance(call, ast.Call)
-        persistent = bool(call.args) or any(k.arg == "persistent" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in call.keywords)
+        persistent = bool(call.args) or any(
+            k.arg == "persistent" and not (isinstance(k.value, ast.Constant) and not k.value.value)
+            for k in call.keywords
+        )
         definition = None
         if isinstance(item.optional_vars, ast.Name):
             bound = self.module.reaching.bindings.get(item.optional_vars, [])

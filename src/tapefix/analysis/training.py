@@ -107,7 +107,10 @@ class Training:
                 if method is not None:
                     found[method] = kind
         for call in self.module.calls:
-            if self.module.call_name(call) == "keras.layers.Lambda" and (function := argument(call, 0, "function")) is not None:
+            if (
+                self.module.call_name(call) == "keras.layers.Lambda"
+                and (function := argument(call, 0, "function")) is not None
+            ):
                 for origin in self.objects.origins(function):
                     if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
                         found[origin] = "lambda"
@@ -117,17 +120,19 @@ class Training:
 
     @cached_property
     def parameters(self) -> list[Vertex]:
-        """Where trainable values enter: variables, model and layer calls, watched tensors, predictions, layer inputs."""
+        """Where trainable values enter: variables, model and layer calls, watched tensors, predictions, inputs."""
         found: list[Vertex] = []
         for call in self.module.calls:
             kind = self.objects.made_kind(call)
-            if kind == "variable" and not _not_trainable(call):
-                found.append(call)
-            elif self.is_forward(call):
+            if (kind == "variable" and not _not_trainable(call)) or self.is_forward(call):
                 found.append(call)
         for node in self.module.all(ast.Attribute):
             assert isinstance(node, ast.Attribute)
-            if node.attr in VARIABLE_LISTS and isinstance(node.ctx, ast.Load) and not self.objects.attribute_values(node):
+            if (
+                node.attr in VARIABLE_LISTS
+                and isinstance(node.ctx, ast.Load)
+                and not self.objects.attribute_values(node)
+            ):
                 found.append(node)
         for tape in self.module.tapes.tapes:
             for watch in tape.watches:
@@ -229,5 +234,9 @@ class Training:
 
 
 def _not_trainable(call: ast.Call) -> bool:
-    value = argument(call, 1, "trainable") if not (isinstance(call.func, ast.Attribute) and call.func.attr == "add_weight") else next((k.value for k in call.keywords if k.arg == "trainable"), None)
+    value = (
+        argument(call, 1, "trainable")
+        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "add_weight")
+        else next((k.value for k in call.keywords if k.arg == "trainable"), None)
+    )
     return isinstance(value, ast.Constant) and value.value is False

@@ -163,7 +163,9 @@ class _Rewriter(cst.CSTTransformer):
         parent = self._stack[-1] if self._stack else None
         return in_parentheses(new) if needs_parentheses(new, parent, original) else new
 
-    def _parts(self, parts: Any, original: cst.CSTNode | None = None, updated: Any = None) -> dict[str, cst.BaseExpression]:
+    def _parts(
+        self, parts: Any, original: cst.CSTNode | None = None, updated: Any = None
+    ) -> dict[str, cst.BaseExpression]:
         found = {}
         for name, span in parts.items():
             node = self.places.expression(span)
@@ -276,7 +278,7 @@ class _Fill(cst.CSTTransformer):
         super().__init__()
         self.moved = moved
 
-    def leave_SimpleStatementLine(self, original_node: cst.SimpleStatementLine, updated_node: Any) -> Any:  # noqa: N802
+    def leave_SimpleStatementLine(self, original_node: cst.SimpleStatementLine, updated_node: Any) -> Any:
         body = original_node.body
         if len(body) == 1 and isinstance(body[0], cst.Expr) and isinstance(body[0].value, cst.Name):
             statement = self.moved.get(body[0].value.value)
@@ -302,7 +304,11 @@ def _is_docstring(statement: cst.CSTNode) -> bool:
 
 def _with_imports(module: cst.Module, statements: Sequence[str]) -> cst.Module:
     """Adds imports after the last import at the top level, or after the docstring."""
-    present = {module.code_for_node(s.with_changes(leading_lines=[])).strip() for s in module.body if isinstance(s, cst.SimpleStatementLine)}
+    present = {
+        module.code_for_node(s.with_changes(leading_lines=[])).strip()
+        for s in module.body
+        if isinstance(s, cst.SimpleStatementLine)
+    }
     wanted = [s for s in dict.fromkeys(statements) if s not in present]
     if not wanted:
         return module
@@ -310,7 +316,9 @@ def _with_imports(module: cst.Module, statements: Sequence[str]) -> cst.Module:
     for i, statement in enumerate(module.body):
         if _is_docstring(statement) and i == 0:
             position = 1
-        if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], (cst.Import, cst.ImportFrom)):
+        if isinstance(statement, cst.SimpleStatementLine) and isinstance(
+            statement.body[0], (cst.Import, cst.ImportFrom)
+        ):
             position = i + 1
     lines = [cst.parse_statement(s, config=module.config_for_parsing) for s in wanted]
     return module.with_changes(body=[*module.body[:position], *lines, *module.body[position:]])

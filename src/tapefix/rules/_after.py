@@ -6,28 +6,23 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.exports import CHANGERS
+from tapefix.analysis.detours import Detour
+from tapefix.analysis.exports import CHANGERS, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
+from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
-from tapefix.rules._detour_edits import constant
-from tapefix.rules._numpy_calls import replaced, translated, translated_method
+from tapefix.rules._detour_edits import constant, edits_for
+from tapefix.rules._numpy_calls import replaced, translated_method
+from tapefix.rules._numpy_dtypes import data_casts
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _ARRAY_ONLY = CHANGERS | {"item", "tolist", "nonzero", "fill", "argsort", "sort", "tobytes", "view"}
 _LIKE = {"np.zeros_like", "np.ones_like"}
-_INDICES = {"np.where", "np.nonzero", "np.flatnonzero", "np.argwhere"}
-_INTEGERS = {
-    "np.arange",
-    "np.argsort",
-    "np.random.permutation",
-    "np.random.choice",
-    "np.random.randint",
-    "np.argmax",
-    "np.argmin",
-}
+_INDICES = {"np.where", "np.nonzero", "np.flatnonzero"}
+_POSITIONS = {"np.arange", "np.argsort", "np.random.permutation"}
 
 
 def followers(module: Module, *, certain: bool) -> list[Edit]:
@@ -39,11 +34,19 @@ def followers(module: Module, *, certain: bool) -> list[Edit]:
     for vertex in sorted((v for v in tensors if isinstance(v, ast.expr)), key=lambda v: (v.lineno, v.col_offset)):
         if vertex not in handled:
             edits += _on_path(module, vertex, tensors)
-    for call in sorted(detours.beside - handled, key=lambda c: (c.lineno, c.col_offset)):
-        edits += translated(module, call) or []
+    edits += _beside(module, handled)
     edits += _likes(module, tensors)
     edits += _off_path(module, tensors)
+    edits += data_casts(module, handled)
     return edits
+
+
+def _beside(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
+    functions = {module.function(node) for node in handled}
+    for call in sorted(module.detours.beside - handled, key=lambda c: (c.lineno, c.col_offset)):
+        kind = exit_kind(module, call)
+        if kind is not None and module.function(call) in functions:
+            yield from edits_for(module, Detour(call, kind, "factor", certain=True, silent=False)) or []
 
 
 def _on_path(module: Module, vertex: ast.expr, tensors: set[Vertex]) -> Iterator[Edit]:
@@ -60,8 +63,24 @@ def _on_path(module: Module, vertex: ast.expr, tensors: set[Vertex]) -> Iterator
         yield from _picked(module, vertex)
     elif isinstance(vertex, ast.BinOp):
         for side in (vertex.left, vertex.right):
-            if isinstance(side, ast.Compare) and any(part in tensors for part in (side.left, *side.comparators)):
+            if _is_mask(module, side, tensors):
                 yield replaced(module, side, "tf.cast($c, tf.float32)", {"c": module.span(side)})
+
+
+def _is_mask(module: Module, node: ast.expr, tensors: set[Vertex]) -> bool:
+    """A comparison with one of the tensors: NumPy multiplies with it, TensorFlow wants numbers."""
+    origins: list[ast.AST] = [node]
+    if isinstance(node, ast.Name):
+        origins = module.objects.origins(node)
+    compared = [[o.left, *o.comparators] for o in origins if isinstance(o, ast.Compare)]
+    return 0 < len(compared) == len(origins) and all(
+        any(_from(module, p, tensors) for p in parts) for parts in compared
+    )
+
+
+def _from(module: Module, node: ast.AST, tensors: set[Vertex]) -> bool:
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return node in tensors or any(d in tensors for name in names for d in module.definitions(name))
 
 
 def _picked(module: Module, node: ast.Subscript) -> Iterator[Edit]:
@@ -82,17 +101,21 @@ def _picked(module: Module, node: ast.Subscript) -> Iterator[Edit]:
         if not isinstance(index, ast.Constant)
         else []
     )
-    names = {module.call_name(o) for o in origins}
-    if (
-        isinstance(index, ast.Call)
-        and names & _INDICES
-        and len(index.args) == 1
-        and module.call_name(index) != "np.argwhere"
-    ):
+    if isinstance(index, ast.Call) and module.call_name(index) in _INDICES and len(index.args) == 1:
         parts["i"] = module.span(index.args[0])
         yield replaced(module, node, "tf.boolean_mask($x, $i)", parts)
-    elif names & _INTEGERS or isinstance(index, (ast.List, ast.ListComp)):
+    elif any(_many(module, o) for o in origins) or isinstance(index, (ast.List, ast.ListComp)):
         yield replaced(module, node, "tf.gather($x, $i)", parts)
+
+
+def _many(module: Module, call: ast.Call) -> bool:
+    """Does this call make an array of positions, and not a single one?"""
+    name = module.call_name(call)
+    if name in ("np.random.choice", "np.random.randint"):
+        return argument(call, 1 if name == "np.random.choice" else 2, "size") is not None
+    if name in ("np.argmax", "np.argmin"):
+        return argument(call, 1, "axis") is not None
+    return name in _POSITIONS
 
 
 def _likes(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:

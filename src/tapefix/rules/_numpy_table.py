@@ -9,6 +9,15 @@ from __future__ import annotations
 
 # One array in, one out, element by element; the same name in tf, tf.math and so on under another prefix.
 UNARY = {
+    "round": "tf.round",
+    "rint": "tf.round",
+    "floor": "tf.floor",
+    "ceil": "tf.math.ceil",
+    "sign": "tf.sign",
+    "logical_not": "tf.logical_not",
+    "isnan": "tf.math.is_nan",
+    "isinf": "tf.math.is_inf",
+    "isfinite": "tf.math.is_finite",
     "abs": "tf.abs", "absolute": "tf.abs", "fabs": "tf.abs", "exp": "tf.exp", "log": "tf.math.log", "log1p": "tf.math.log1p",
     "expm1": "tf.math.expm1", "sqrt": "tf.sqrt", "square": "tf.square", "sin": "tf.sin", "cos": "tf.cos", "tan": "tf.tan", "arcsin": "tf.asin",
     "arccos": "tf.acos", "arctan": "tf.atan", "asin": "tf.asin", "acos": "tf.acos", "atan": "tf.atan", "sinh": "tf.sinh", "cosh": "tf.cosh",
@@ -26,6 +35,14 @@ UNARY = {
 }  # fmt: skip
 
 BINARY = {
+    "equal": "tf.equal",
+    "not_equal": "tf.not_equal",
+    "greater": "tf.greater",
+    "greater_equal": "tf.greater_equal",
+    "less": "tf.less",
+    "less_equal": "tf.less_equal",
+    "logical_and": "tf.logical_and",
+    "logical_or": "tf.logical_or",
     "add": "tf.add", "subtract": "tf.subtract", "multiply": "tf.multiply", "divide": "tf.divide", "true_divide": "tf.divide", "power": "tf.pow",
     "float_power": "tf.pow", "pow": "tf.pow", "maximum": "tf.maximum", "minimum": "tf.minimum", "fmax": "tf.maximum", "fmin": "tf.minimum",
     "arctan2": "tf.atan2", "atan2": "tf.atan2", "mod": "tf.math.floormod", "remainder": "tf.math.floormod", "matmul": "tf.matmul",

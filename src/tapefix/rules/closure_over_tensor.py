@@ -98,7 +98,8 @@ class ClosureOverTensor(Rule):
             yield self.finding(
                 module,
                 first,
-                f"`{first.id}` is computed once, outside the function that is differentiated, so nothing connects it with {units}.",
+                f"`{first.id}` is computed once, outside the function that is differentiated, so nothing connects it "
+                f"with {units}.",
                 label="a finished tensor",
                 notes=[(module.definitions(first)[0].node, "computed here, before the tape records")],
                 candidates=[Candidate("compute it in the function", edits)] if edits is not None else [],

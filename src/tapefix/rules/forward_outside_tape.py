@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.moves import Moves, Plan
+from tapefix.analysis.recording import Recording
 from tapefix.codemods.edits import Edit, Insert, Move, Where
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
@@ -137,13 +138,14 @@ class ForwardPassOutsideTape(Rule):
             edits = None
         else:
             return None
-        if not statements:
+        if not statements or (edits is None and self._read_by_closure(module, tape, outside)):
             return None
         units = list(dict.fromkeys(road.unit.text for road in roads))
         return self.finding(
             module,
             statements[0],
-            f"{_what(module, statements[0])} is computed once, before the tape starts recording, so nothing connects the loss with {_listed(units)}.",
+            f"{_what(module, statements[0])} is computed once, before the tape starts recording, so nothing connects "
+            f"the loss with {_listed(units)}.",
             label="runs before the tape records",
             notes=[(tape.call, "recording starts here")],
             candidates=[Candidate(_title(statements), edits)] if edits is not None else [],
@@ -153,6 +155,12 @@ class ForwardPassOutsideTape(Rule):
             if edits is not None
             else "Keep what it is computed from, and compute it inside the block of the tape.",
         )
+
+    @staticmethod
+    def _read_by_closure(module: Module, tape: Tape, outside: list[Def]) -> bool:
+        """A function that the block runs reads the finished value: closure-over-tensor speaks of that."""
+        run = Recording(module, tape.gradients[0], tape.block).run if tape.gradients else set()
+        return any(module.function(use) in run for d in outside for use in d.uses)
 
     @staticmethod
     def _globals(module: Module, tape: Tape, home: ast.AST, statements: list[ast.stmt]) -> tuple[Edit, ...] | None:

@@ -68,13 +68,14 @@ class GradientsInEager(Rule):
                 argument(call, 0, "ys") or argument(call, 0, "loss"),
                 argument(call, 1, "xs") or argument(call, 1, "variables"),
             )
-            if target is None or sources is None:
+            if target is None or sources is None or self._in_graph(module, call):
                 continue
             edits = self._edits(module, call, target, sources)
             yield self.finding(
                 module,
                 call,
-                "This function needs a graph, and eager code builds none: it raises a RuntimeError. A GradientTape records eager code.",
+                "This function needs a graph, and eager code builds none: it raises a RuntimeError. "
+                "A GradientTape records eager code.",
                 label="works in graphs only",
                 candidates=[Candidate("record with a GradientTape", edits)] if edits is not None else [],
                 certain=edits is not None and self._runs_here(module, call),
@@ -82,6 +83,16 @@ class GradientsInEager(Rule):
                 if edits is not None
                 else "Compute the target inside a tf.GradientTape block and ask the tape.",
             )
+
+    @staticmethod
+    def _in_graph(module: Module, call: ast.Call) -> bool:
+        """Inside a tf.function there is a graph."""
+        return any(
+            "function" in ast.unparse(decorator)
+            for above in module.ancestors(call)
+            if isinstance(above, ast.FunctionDef)
+            for decorator in above.decorator_list
+        )
 
     @staticmethod
     def _runs_here(module: Module, call: ast.Call) -> bool:

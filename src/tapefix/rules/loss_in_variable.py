@@ -92,8 +92,8 @@ class LossInVariable(Rule):
         return self.finding(
             module,
             recorded[0],
-            f"`{made.name}` is a tf.Variable: reading it gives its value without the history of what was assigned, so the gradient of "
-            "the loss is None.",
+            f"`{made.name}` is a tf.Variable: reading it gives its value without the history of what was assigned, "
+            "so the gradient of the loss is None.",
             label="the history is lost here",
             notes=[(made.node, "made a variable here")],
             candidates=candidates,

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.moves import is_built
 from tapefix.analysis.tapes import argument
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Insert, ReplaceExpression
@@ -147,7 +148,7 @@ class SharedOptimizer(Rule):
         if any(isinstance(n, ast.Name) and n.id in roots and isinstance(n.ctx, ast.Store) for n in ast.walk(loop)):
             return False
         found = {module.source(n): n for n in ast.walk(loop) if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models}
-        return len(found) == len(models) and all(has_variables_at_once(module, n) for n in found.values())
+        return len(found) == len(models) and all(is_built(module, n) for n in found.values())
 
     # -------------------------------------------------------------- compile
 
@@ -194,22 +195,3 @@ class SharedOptimizer(Rule):
                     return True
         return False
 
-
-def has_variables_at_once(module: Module, model: ast.expr) -> bool:
-    """Does a model have its variables as soon as it is made: functional, or Sequential with an Input?"""
-    origins = module.objects.origins(model)
-    for origin in origins:
-        name = module.call_name(origin) or ""
-        if name in ("keras.Model", "keras.models.Model") or name.startswith("keras.applications."):
-            continue
-        if name not in ("keras.Sequential", "keras.models.Sequential") or not isinstance(origin, ast.Call):
-            return False
-        layers = argument(origin, 0, "layers")
-        head = layers.elts[0] if isinstance(layers, (ast.List, ast.Tuple)) and layers.elts else None
-        if not isinstance(head, ast.Call):
-            return False
-        if module.call_name(head) not in ("keras.Input", "keras.layers.Input", "keras.layers.InputLayer") and not any(
-            k.arg in ("input_shape", "input_dim", "batch_input_shape") for k in head.keywords
-        ):
-            return False
-    return bool(origins)

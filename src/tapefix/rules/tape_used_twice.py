@@ -57,7 +57,8 @@ class TapeUsedTwice(Rule):
                 yield self.finding(
                     module,
                     again,
-                    "A tape that is not persistent can be asked for gradients once only: this call raises a RuntimeError.",
+                    "A tape that is not persistent can be asked for gradients once only: this call raises "
+                    "a RuntimeError.",
                     label="asked a second time",
                     notes=[(tape.call, "made without persistent=True")],
                     candidates=[Candidate("make the tape persistent", (_persistent(module, tape.call),))],
@@ -116,6 +117,7 @@ def _ends(module: Module, node: ast.AST, outer: ast.AST) -> bool:
 def _exclusive(module: Module, first: ast.AST, second: ast.AST) -> bool:
     """Can only one of the two run: branches of one `if`, or a return behind the first?"""
     above_first = [first, *module.ancestors(first)]
+    together = module.statement(first) is module.statement(second)
     for above in module.ancestors(second):
         if above not in above_first:
             continue
@@ -134,7 +136,7 @@ def _exclusive(module: Module, first: ast.AST, second: ast.AST) -> bool:
             return any(module.inside(second, h) for h in above.handlers) or any(
                 module.inside(first, h) for h in above.handlers
             )
-        return _ends(module, first, above)
+        return not together and _ends(module, first, above)
     return False
 
 

@@ -105,7 +105,8 @@ class UnwatchedSource(Rule):
         return self.finding(
             module,
             starved[0],
-            f"{names} {'is a plain tensor' if len(starved) == 1 else 'are plain tensors'} that the tape does not watch, so the gradient is None.",
+            f"{names} {'is a plain tensor' if len(starved) == 1 else 'are plain tensors'} that the tape does not "
+            "watch, so the gradient is None.",
             label="not watched",
             notes=[(tape.call, "this tape watches trainable variables only")],
             candidates=[Candidate("watch it" if len(starved) == 1 else "watch them", tuple(edits))],

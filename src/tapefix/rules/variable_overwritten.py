@@ -74,7 +74,8 @@ class VariableOverwritten(Rule):
             yield self.finding(
                 module,
                 node,
-                f"`{text}` is a tf.Variable and becomes a plain tensor here, which no tape watches: the next gradient is None.",
+                f"`{text}` is a tf.Variable and becomes a plain tensor here, which no tape watches: "
+                "the next gradient is None.",
                 label="overwrites the variable",
                 candidates=[
                     Candidate(
@@ -118,7 +119,8 @@ class VariableOverwritten(Rule):
             yield self.finding(
                 module,
                 node,
-                f"The variables in `{name}` become plain tensors here, which no tape watches: the next gradients are None.",
+                f"The variables in `{name}` become plain tensors here, which no tape watches: "
+                "the next gradients are None.",
                 label="overwrites the variables",
                 candidates=[
                     Candidate(f"update them with {method}", (ReplaceStatement(module.span(node), template, parts),))
@@ -161,7 +163,7 @@ class VariableOverwritten(Rule):
 
 
 def _update(module: Module, node: ast.AST) -> tuple[ast.expr, ast.expr, str] | None:
-    """`w = w - value`, `w -= value` and `w = tf.subtract(w, value)`: target, value and the method that does it in place."""
+    """`w = w - value`, `w -= value`, `w = tf.subtract(w, value)`: target, value and the method to do it in place."""
     if isinstance(node, ast.AugAssign) and type(node.op) in _METHODS:
         return node.target, node.value, _METHODS[type(node.op)]
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or isinstance(node.targets[0], (ast.Tuple, ast.List)):

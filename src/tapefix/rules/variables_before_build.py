@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.moves import Moves, is_built
+from tapefix.analysis.moves import Moves, added_layers, is_built
 from tapefix.codemods.edits import Delete, Edit, Move, ReplaceExpression
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
@@ -81,14 +81,15 @@ class VariablesBeforeBuild(Rule):
         for capture in captures:
             if self._unbuilt(module, capture):
                 message = (
-                    f"`{module.source(capture.target)}` is read before the model is built, so the list is empty and stays so: apply_gradients "
-                    'raises "not enough values to unpack (expected 2, got 0)". Wrong is only the moment at which it is read.'
+                    f"`{module.source(capture.target)}` is read before the model is built, so the list is empty and "
+                    'stays so: apply_gradients raises "not enough values to unpack (expected 2, got 0)". '
+                    "Wrong is only the moment at which it is read."
                 )
                 yield self._finding(module, capture, message, "empty at this moment", silent=False)
             elif self._thawed(module, capture):
                 message = (
-                    f"`{module.source(capture.target)}` is read while a part of the model is frozen, so the variables of that part are never "
-                    "trained, even after it is set trainable."
+                    f"`{module.source(capture.target)}` is read while a part of the model is frozen, so the variables "
+                    "of that part are never trained, even after it is set trainable."
                 )
                 yield self._finding(module, capture, message, "without the frozen part", silent=True)
 
@@ -302,10 +303,7 @@ def _plain_layers(module: Module, call: ast.Call) -> bool:
     """Only layers made on the spot: a model or a shared layer in the list may already be built."""
     layers = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "layers"), None)
     if layers is None:
-        added = [
-            c.args[0] for c in module.calls
-            if isinstance(c.func, ast.Attribute) and c.func.attr == "add" and c.args and call in module.objects.origins(c.func.value)
-        ]  # fmt: skip
+        added = added_layers(module, call)
     elif isinstance(layers, (ast.List, ast.Tuple)):
         added = list(layers.elts)
     else:

@@ -125,7 +125,8 @@ class WrongSources(Rule):
         yield self.finding(
             module,
             gradient.sources,
-            f"The loss is computed by `{other}`, but gradients are asked for the variables of `{unit.text}`, which has no part in it.",
+            f"The loss is computed by `{other}`, but gradients are asked for the variables of "
+            f"`{unit.text}`, which has no part in it.",
             label="another model's variables",
             notes=[(called[other], "this model computes the loss")],
             candidates=[Candidate(f"ask for the variables of {other}", tuple(edits), safe=False, keeps_value=True)],
@@ -207,7 +208,8 @@ class WrongSources(Rule):
         yield self.finding(
             module,
             watch,
-            "Trainable variables are watched by themselves, and watching a list of Keras variables raises a ValueError.",
+            "Trainable variables are watched by themselves, and watching a list of Keras variables raises "
+            "a ValueError.",
             label="not needed",
             candidates=candidates,
             advice="" if candidates else "Watch `v.value` of each variable.",
