@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _KINDS = {
-    "round": "rounding", "floor": "rounding", "ceil": "rounding", "rint": "rounding", "trunc": "rounding", "fix": "rounding",
-    "around": "rounding", "floordiv": "rounding", "floor_divide": "rounding",
-    "argmax": "argmax", "argmin": "argmax", "sign": "sign",
-    "greater": "comparison", "greater_equal": "comparison", "less": "comparison", "less_equal": "comparison",
-    "equal": "comparison", "not_equal": "comparison", "logical_and": "logic", "logical_or": "logic", "logical_not": "logic",
-    "confusion_matrix": "counting", "count_nonzero": "counting", "bincount": "counting", "nonzero": "counting",
-    "in_top_k": "counting", "argsort": "counting", "unique": "counting", "searchsorted": "counting",
+    "round": "rounding", "floor": "rounding", "ceil": "rounding", "rint": "rounding", "trunc": "rounding",
+    "fix": "rounding", "around": "rounding", "floordiv": "rounding", "floor_divide": "rounding", "argmax": "argmax",
+    "argmin": "argmax", "sign": "sign", "greater": "comparison", "greater_equal": "comparison", "less": "comparison",
+    "less_equal": "comparison", "equal": "comparison", "not_equal": "comparison", "logical_and": "logic",
+    "logical_or": "logic", "logical_not": "logic", "confusion_matrix": "counting", "count_nonzero": "counting",
+    "bincount": "counting", "nonzero": "counting", "in_top_k": "counting", "argsort": "counting",
+    "unique": "counting", "searchsorted": "counting",
 }  # fmt: skip
 # Operations with an argument that only chooses: position and keyword.
 _CHOICES = {
     "one_hot": (0, "indices"), "gather": (1, "indices"), "gather_nd": (1, "indices"), "boolean_mask": (1, "mask"),
-    "where": (0, "condition"), "switch": (0, "condition"), "embedding_lookup": (1, "ids"), "confusion_matrix": (0, "labels"),
-    "scatter_nd": (0, "indices"), "sequence_mask": (0, "lengths"),
+    "where": (0, "condition"), "switch": (0, "condition"), "embedding_lookup": (1, "ids"),
+    "confusion_matrix": (0, "labels"), "scatter_nd": (0, "indices"), "sequence_mask": (0, "lengths"),
 }  # fmt: skip
 _LINEAR_CALLS = {
     "reduce_mean", "reduce_sum", "mean", "sum", "add", "subtract", "add_n", "squeeze", "reshape", "cast", "identity",
@@ -142,14 +142,22 @@ class Cuts:
 
     @cached_property
     def _targets(self) -> tuple[set[Vertex], set[Vertex]]:
-        """Losses (tape targets and what loss functions return), and the outputs of layers."""
+        """Losses (tape targets and what loss functions return), and other results that a loss may come from.
+
+        The others are the outputs of layers, and what functions return that are losses by their names only: some of
+        them (a Hamming loss) are metrics.
+        """
         training, returns = self.module.training, self.module.objects.returns
-        outputs: set[Vertex] = {value for f in training.forward_methods for value in returns.get(f, [])}
-        losses: set[Vertex] = set(training.targets) - outputs
+        others: set[Vertex] = {value for f in training.forward_methods for value in returns.get(f, [])}
+        losses: set[Vertex] = set()
+        for target in training.targets:
+            if target not in others:
+                # Of several losses in a list, each is asked by itself.
+                losses.update(target.elts if isinstance(target, (ast.List, ast.Tuple)) else [target])
         for function in self.module.objects.functions:
             if training.named_prediction(function) is not None:
-                losses.update(returns.get(function, []))
-        return losses, outputs
+                others.update(value for value in returns.get(function, []) if value not in losses)
+        return losses, others
 
     @cached_property
     def dead_losses(self) -> set[Vertex]:
@@ -165,8 +173,8 @@ class Cuts:
     def blamed(self) -> dict[ast.expr, str]:
         """The cutting operations between alive values and losses, and what each does: `loss`, `term`, `layer`, `maybe`.
 
-        `loss`: all of a loss is cut off; `term`: a term of a sum; `layer`: the output of a layer; `maybe`: something
-        else, often a mask or a weight, which is right.
+        `loss`: all of a loss is cut off; `term`: a term of a sum; `layer`: the output of a layer, or of what may be
+        a loss; `maybe`: something else, often a mask or a weight, which is right.
         """
         found: dict[ast.expr, str] = {}
         behind_dead = self.backward(self.dead_losses)

@@ -1,4 +1,4 @@
-"""Detours: places where values leave TensorFlow between what is trained and the loss, so that the tape sees constants."""
+"""Detours: where values leave TensorFlow between what is trained and the loss, so that the tape sees constants."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from tapefix.analysis.asked import Asked
 from tapefix.analysis.exports import ARRAYS, CHANGERS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
-from tapefix.analysis.asked import Asked
 from tapefix.analysis.tapes import argument
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, UNKNOWN, Mode
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 Part = Literal["all", "term", "fed", "factor"]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _SUMS = {
-    "add", "subtract", "add_n", "reduce_sum", "reduce_mean", "sum", "mean", "accumulate_n", "stack", "convert_to_tensor", "cast", "squeeze",
-    "reshape", "negative", "identity", "concat", "constant", "as_tensor", "tensor", "float32", "float", "array", "asarray", "compute_average_loss",
+    "add", "subtract", "add_n", "reduce_sum", "reduce_mean", "sum", "mean", "accumulate_n", "stack",
+    "convert_to_tensor", "cast", "squeeze",
+    "reshape", "negative", "identity", "concat", "constant", "as_tensor", "tensor", "float32", "float", "array",
+    "asarray", "compute_average_loss",
 }  # fmt: skip
 
 
@@ -274,7 +276,7 @@ class Detours:
             return part
         vertex = after.vertex
         if isinstance(vertex, Def):
-            if vertex.kind != "augment" or vertex.value is not state.vertex and state.vertex not in vertex.previous:
+            if vertex.kind != "augment" or (vertex.value is not state.vertex and state.vertex not in vertex.previous):
                 return part
             operator = getattr(vertex.node, "op", None)
             if isinstance(operator, (ast.Add, ast.Sub)):

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 Exit = Literal["operation", "export", "predict", "random", "wrapper", "constant"]
 
 CONVERSIONS = {
-    "np.array", "np.asarray", "np.asanyarray", "np.ascontiguousarray", "np.float32", "np.float64", "np.float16", "np.single", "np.double",
+    "np.array", "np.asarray", "np.asanyarray", "np.ascontiguousarray", "np.float32", "np.float64", "np.float16",
+    "np.single", "np.double",
     "np.asfarray", "np.copy", "np.longdouble", "np.float_",
 }  # fmt: skip
 EXPORTS = {
-    "float", "complex", "keras.backend.eval", "keras.backend.get_value", "keras.ops.convert_to_numpy", "tf.get_static_value", "tf.make_ndarray",
+    "float", "complex", "keras.backend.eval", "keras.backend.get_value", "keras.ops.convert_to_numpy",
+    "tf.get_static_value", "tf.make_ndarray",
     "keras.backend.batch_get_value",
 }  # fmt: skip
 EXPORT_METHODS = {"numpy", "item", "tolist", "eval", "__array__", "__float__"}
@@ -46,8 +48,10 @@ DRAWN = {
 }
 # Methods that only arrays have and that tensors get as functions.
 CHANGERS = {
-    "astype", "copy", "reshape", "mean", "sum", "std", "var", "max", "min", "prod", "dot", "transpose", "flatten", "ravel", "squeeze", "clip",
-    "cumsum", "swapaxes", "repeat", "take", "round", "argmax", "argmin", "any", "all", "cumprod", "trace", "diagonal", "conj",
+    "astype", "copy", "reshape", "mean", "sum", "std", "var", "max", "min", "prod", "dot", "transpose", "flatten",
+    "ravel", "squeeze", "clip",
+    "cumsum", "swapaxes", "repeat", "take", "round", "argmax", "argmin", "any", "all", "cumprod", "trace", "diagonal",
+    "conj",
 }  # fmt: skip
 _OTHER_LIBRARIES = (
     "math.",
@@ -60,8 +64,10 @@ _OTHER_LIBRARIES = (
     "cmath.",
 )
 _NO_VALUES = {
-    "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "np.empty_like", "np.full_like", "np.save", "np.savez", "np.random.seed",
-    "np.zeros", "np.ones", "np.empty", "np.arange", "np.random.default_rng", "np.random.RandomState", "np.finfo", "np.dtype", "np.random.choice",
+    "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "np.empty_like", "np.full_like", "np.save",
+    "np.savez", "np.random.seed",
+    "np.zeros", "np.ones", "np.empty", "np.arange", "np.random.default_rng", "np.random.RandomState", "np.finfo",
+    "np.dtype", "np.random.choice",
     "np.random.shuffle", "np.random.permutation", "np.random.randint", "np.set_printoptions",
 }  # fmt: skip
 

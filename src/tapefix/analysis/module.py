@@ -42,6 +42,7 @@ class Module:
         self.lines = text.splitlines() if "\f" not in text else text.replace("\f", " ").splitlines()
         self._ascii = text.isascii()
         self._parents: dict[ast.AST, ast.AST] = {}
+        self._call_names: dict[ast.Call, str | None] = {}
         self.nodes: list[ast.AST] = []
         self._by_type: dict[type[ast.AST], list[ast.AST]] = {}
         stack: list[ast.AST] = [self.tree]
@@ -202,7 +203,11 @@ class Module:
 
     def call_name(self, node: ast.AST) -> str | None:
         """The canonical name of what is called, None where `node` is no call of an imported thing."""
-        return self.name(node.func) if isinstance(node, ast.Call) else None
+        if not isinstance(node, ast.Call):
+            return None
+        if node not in self._call_names:
+            self._call_names[node] = self.name(node.func)
+        return self._call_names[node]
 
     def op(self, node: ast.AST) -> str | None:
         """The TensorFlow or Keras operation that a call runs (`log` for tf.math.log and K.log), else None."""
@@ -271,16 +276,9 @@ class Module:
     @cached_property
     def recordings(self) -> dict[GradientCall, tuple[list[Road], list[Road]]]:
         """The roads of each gradient call whose tape is known: as recorded, and if the tape recorded until the call."""
-        from tapefix.analysis.recording import Recording
+        from tapefix.analysis.recording import both_roads
 
-        return {
-            gradient: (
-                Recording(self, gradient, gradient.tape.block).roads(),
-                Recording(self, gradient, gradient.tape.block, True).roads(),
-            )
-            for gradient in self.tapes.gradients
-            if gradient.tape is not None
-        }
+        return {gradient: both_roads(self, gradient) for gradient in self.tapes.gradients if gradient.tape is not None}
 
     @cached_property
     def training(self) -> Training:

@@ -114,7 +114,7 @@ class Objects:
 
     def is_self(self, node: ast.AST) -> bool:
         """Is this the first parameter of the method around it (or of the method around a nested function)?"""
-        if not isinstance(node, ast.Name):
+        if not isinstance(node, ast.Name) or node.id not in self._first_parameters:
             return False
         for function in self.module.ancestors(node):
             if (
@@ -124,6 +124,17 @@ class Objects:
                 positional = [*function.args.posonlyargs, *function.args.args]
                 return bool(positional) and positional[0].arg == node.id and not self.is_static(function)
         return False
+
+    @cached_property
+    def _first_parameters(self) -> set[str]:
+        """What methods of this module call themselves: `self`, as a rule."""
+        methods = (
+            s
+            for node in self.classes.values()
+            for s in node.body
+            if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))
+        )
+        return {a.arg for m in methods for a in [*m.args.posonlyargs, *m.args.args][:1]}
 
     @staticmethod
     def is_static(function: Function) -> bool:

@@ -307,7 +307,7 @@ class CallInputs:
     def _handed(
         self, site: ast.Call, function: Function, parameter: Def, fields: tuple[Field, ...]
     ) -> Iterator[tuple[Vertex, tuple[Field, ...]]]:
-        """A function given to `tf.map_fn(f, xs)`, `tf.py_function(f, [a, b], ...)` and the like gets what that is given."""
+        """A function given to `tf.map_fn(f, xs)` or `tf.py_function(f, [a, b], ...)` gets what that is given."""
         names = [a.arg for a in self.objects.parameters(function)]
         position = names.index(parameter.name) if parameter.name in names else 0
         if self.module.call_name(site) in _PY_FUNCTIONS:

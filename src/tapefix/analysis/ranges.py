@@ -11,8 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
@@ -34,8 +33,7 @@ def float32(value: float) -> float:
         return math.copysign(INF, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """All numbers from `low` to `high`, both of which may be reached.
 
     `guarded` says that something was done to keep the value away from trouble (an epsilon added, a clip) even where
@@ -76,11 +74,12 @@ _GUARD = Range(1e-7, 1e-3, guarded=True)
 
 # Operations whose results are some of the numbers that they are given, or lie between these.
 SAME = {
-    "reshape", "squeeze", "expand_dims", "transpose", "cast", "identity", "gather", "gather_nd", "boolean_mask", "tile",
-    "flatten", "batch_flatten", "convert_to_tensor", "stop_gradient", "reduce_mean", "mean", "reduce_max", "max", "amax",
-    "reduce_min", "min", "amin", "permute_dimensions", "broadcast_to", "repeat", "repeat_elements", "slice", "roll",
-    "reverse", "sort", "ensure_shape", "copy", "array", "asarray", "ravel", "float32", "float64", "constant", "variable",
-    "moveaxis", "swapaxes", "take", "take_along_axis", "cumulative_max", "float", "unstack", "split",
+    "reshape", "squeeze", "expand_dims", "transpose", "cast", "identity", "gather", "gather_nd", "boolean_mask",
+    "tile", "flatten", "batch_flatten", "convert_to_tensor", "stop_gradient", "reduce_mean", "mean", "reduce_max",
+    "max", "amax", "reduce_min", "min", "amin", "permute_dimensions", "broadcast_to", "repeat", "repeat_elements",
+    "slice", "roll", "reverse", "sort", "ensure_shape", "copy", "array", "asarray", "ravel", "float32", "float64",
+    "constant", "variable", "moveaxis", "swapaxes", "take", "take_along_axis", "cumulative_max", "float", "unstack",
+    "split",
 }  # fmt: skip
 _SUMS = {"reduce_sum", "sum", "cumsum", "add_n", "l1", "trace"}
 _FIXED: dict[str, Range] = {
@@ -88,21 +87,22 @@ _FIXED: dict[str, Range] = {
     "expit": Range(0.0, 1.0, source="sigmoid"), "softmax": Range(0.0, 1.0, source="softmax"),
     "relu": Range(0.0, INF, source="relu"), "relu6": Range(0.0, 6.0, source="relu"), "square": NOT_NEGATIVE,
     "squared_difference": NOT_NEGATIVE, "abs": NOT_NEGATIVE, "fabs": NOT_NEGATIVE, "softplus": NOT_NEGATIVE,
-    "sqrt": NOT_NEGATIVE, "norm": NOT_NEGATIVE, "reduce_euclidean_norm": NOT_NEGATIVE, "reduce_variance": NOT_NEGATIVE,
-    "variance": NOT_NEGATIVE, "var": NOT_NEGATIVE, "reduce_std": NOT_NEGATIVE, "std": NOT_NEGATIVE, "l2_loss": NOT_NEGATIVE,
-    "tanh": Range(-1.0, 1.0), "sin": Range(-1.0, 1.0), "cos": Range(-1.0, 1.0), "softsign": Range(-1.0, 1.0),
-    "sign": Range(-1.0, 1.0), "erf": Range(-1.0, 1.0), "one_hot": UNIT, "ones_like": Range(1.0, 1.0), "ones": Range(1.0, 1.0),
-    "zeros_like": Range(0.0, 0.0), "zeros": Range(0.0, 0.0), "shape": Range(1.0, INF), "size": Range(1.0, INF),
-    "int_shape": Range(1.0, INF), "rank": Range(1.0, INF), "len": Range(1.0, INF), "epsilon": _GUARD, "sequence_mask": UNIT,
-    "log_softmax": Range(-INF, 0.0), "log_sigmoid": Range(-INF, 0.0), "finfo": _GUARD, "equal": UNIT, "not_equal": UNIT,
-    "greater": UNIT, "greater_equal": UNIT, "less": UNIT, "less_equal": UNIT, "logical_and": UNIT, "logical_not": UNIT,
-    "cosine_similarity": Range(-1.0, 1.0), "is_nan": UNIT, "matmul": Range(source="linear"), "dense": Range(source="linear"),
-    "eye": UNIT,
+    "sqrt": NOT_NEGATIVE, "norm": NOT_NEGATIVE, "reduce_euclidean_norm": NOT_NEGATIVE,
+    "reduce_variance": NOT_NEGATIVE, "variance": NOT_NEGATIVE, "var": NOT_NEGATIVE, "reduce_std": NOT_NEGATIVE,
+    "std": NOT_NEGATIVE, "l2_loss": NOT_NEGATIVE, "tanh": Range(-1.0, 1.0), "sin": Range(-1.0, 1.0),
+    "cos": Range(-1.0, 1.0), "softsign": Range(-1.0, 1.0), "sign": Range(-1.0, 1.0), "erf": Range(-1.0, 1.0),
+    "one_hot": UNIT, "ones_like": Range(1.0, 1.0), "ones": Range(1.0, 1.0), "zeros_like": Range(0.0, 0.0),
+    "zeros": Range(0.0, 0.0), "shape": Range(1.0, INF), "size": Range(1.0, INF), "int_shape": Range(1.0, INF),
+    "rank": Range(1.0, INF), "len": Range(1.0, INF), "epsilon": _GUARD, "sequence_mask": UNIT,
+    "log_softmax": Range(-INF, 0.0), "log_sigmoid": Range(-INF, 0.0), "finfo": _GUARD, "equal": UNIT,
+    "not_equal": UNIT, "greater": UNIT, "greater_equal": UNIT, "less": UNIT, "less_equal": UNIT, "logical_and": UNIT,
+    "logical_not": UNIT, "cosine_similarity": Range(-1.0, 1.0), "is_nan": UNIT, "matmul": Range(source="linear"),
+    "dense": Range(source="linear"), "eye": UNIT,
 }  # fmt: skip
 _ACTIVATIONS: dict[str, Range] = {
-    "softmax": _FIXED["softmax"], "sigmoid": _FIXED["sigmoid"], "hard_sigmoid": _FIXED["sigmoid"], "relu": _FIXED["relu"],
-    "softplus": Range(0.0, INF, guarded=True), "exponential": Range(0.0, INF, guarded=True), "exp": Range(0.0, INF, guarded=True),
-    "tanh": Range(-1.0, 1.0), "linear": Range(source="output"),
+    "softmax": _FIXED["softmax"], "sigmoid": _FIXED["sigmoid"], "hard_sigmoid": _FIXED["sigmoid"],
+    "relu": _FIXED["relu"], "softplus": Range(0.0, INF, guarded=True), "exponential": Range(0.0, INF, guarded=True),
+    "exp": Range(0.0, INF, guarded=True), "tanh": Range(-1.0, 1.0), "linear": Range(source="output"),
 }  # fmt: skip
 
 
@@ -179,24 +179,28 @@ class Ranges:
             value = value.elts[index]
         else:
             return self.of(value)
-        return self.of(value) if not isinstance(value, (ast.Tuple, ast.List)) and definition.kind == "assign" else TOP
+        if isinstance(value, (ast.Tuple, ast.List)) or definition.kind != "assign":
+            return TOP
+        # Of a function that returns several values, the one in question.
+        parts = [part for part in self.module.flow.unpacked(value, definition.path) if isinstance(part, ast.expr)]
+        return _union([self.of(part) for part in parts]) if parts else TOP
 
     def _parameter(self, definition: Def) -> Range:
         training, objects = self.module.training, self.module.objects
         function = definition.scope.node
-        if function in training.losses and training.prediction_parameter(function) is definition:  # type: ignore[arg-type]
-            layers = self.module.layers.of_prediction(function)  # type: ignore[arg-type]
-            activations = [self.activation(layer) for layer in layers]
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return TOP
+        if function in training.losses and training.prediction_parameter(function) is definition:
+            activations = [self.activation(layer) for layer in self.module.layers.of_prediction(function)]
             found = _union(activations) if activations else TOP
             # Of several outputs, one that is positive by its activation may be the one in question.
-            return replace(found, source=found.source or "prediction", guarded=any(a.guarded for a in activations))
+            return found._replace(source=found.source or "prediction", guarded=any(a.guarded for a in activations))
         arguments = objects.arguments_of(definition)
         if not arguments:
             return TOP
         found = _union([self.of(a) for a in arguments])
-        default_only = not objects.call_sites.get(function, [])  # type: ignore[call-overload]
         # A default says little about what others pass, unless it is an epsilon.
-        return TOP if default_only and not 0 < found.low <= 1e-2 else found
+        return TOP if not objects.call_sites.get(function) and not 0 < found.low <= 1e-2 else found
 
     def activation(self, layer: ast.Call) -> Range:
         return _ACTIVATIONS.get(self.module.layers.activation(layer), TOP)
@@ -218,7 +222,7 @@ class Ranges:
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
         # `probs[0, action]` is what was chosen, and what was chosen was possible.
         picked = any(not isinstance(part, (ast.Slice, ast.Constant, ast.UnaryOp)) for part in parts)
-        return replace(whole, source="picked") if picked and whole.source in ("softmax", "sigmoid") else whole
+        return whole._replace(source="picked") if picked and whole.source in ("softmax", "sigmoid") else whole
 
     # -------------------------------------------------------------- arithmetic
 
@@ -368,12 +372,14 @@ class Ranges:
                 "take",
                 "take_along_axis",
             ) and inner.source in ("softmax", "sigmoid")
-            return replace(inner, source="picked") if picked else inner
+            return inner._replace(source="picked") if picked else inner
         if operation in ("stack", "concat", "concatenate") or operation in ("full", "fill"):
             return self.of(first) if operation[0] != "f" else (self.of(second) if second is not None else TOP)
         if operation in ("uniform", "random_uniform"):
-            low, high = argument(node, 1, "minval"), argument(node, 2, "maxval")
-            return Range(self.of(low).low if low is not None else 0.0, self.of(high).high if high is not None else 1.0)
+            least, most = argument(node, 1, "minval"), argument(node, 2, "maxval")
+            return Range(
+                self.of(least).low if least is not None else 0.0, self.of(most).high if most is not None else 1.0
+            )
         return _FIXED.get(operation)
 
     def _clip(self, node: ast.Call, first: ast.expr) -> Range:
@@ -403,7 +409,7 @@ class Ranges:
         # `where(x > 0, x, 1.0)` is the guard itself: the condition keeps out what the constant replaces.
         guard = (taken.positive and taken.high < INF) or (other.positive and other.high < INF)
         joined = _union([taken, other])
-        return replace(joined, guarded=True) if guard else joined
+        return joined._replace(guarded=True) if guard else joined
 
 
 def _union(ranges: Iterable[Range]) -> Range:

@@ -94,6 +94,15 @@ class Recording:
         return found
 
 
+def both_roads(module: Module, gradient: GradientCall) -> tuple[list[Road], list[Road]]:
+    """The roads as recorded, and as they were if the tape recorded until the gradient is asked for."""
+    assert gradient.tape is not None
+    strict = Recording(module, gradient, gradient.tape.block).roads()
+    if all(road.marks == {"in"} for road in strict):
+        return strict, strict
+    return strict, Recording(module, gradient, gradient.tape.block, True).roads()
+
+
 class _Walk:
     """The walk for one unit."""
 

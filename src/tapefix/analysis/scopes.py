@@ -193,6 +193,8 @@ class Reaching:
             changed = changed.value
         if isinstance(changed, ast.Name):
             before = env.get(changed.id)
+            if before is not None and any(d.kind == "import" for d in before):
+                return  # `np.append(a, b)` and `tf.add(a, b)` change no object
             if before is None:
                 before = scope.lookup(changed.id)
                 if not before or any(d.kind in ("import", "function", "class") for d in before):

@@ -62,6 +62,11 @@ class Training:
                 owner = self.module.class_of(origin)
                 method = self.objects.method(owner, origin.attr) if owner is not None else None
                 found += [method] if method is not None else []
+            else:
+                # An instance of a loss class of this module, also of a plain class with __call__.
+                made = self.objects.instance_class(origin)
+                method = self.objects.forward_method(made) if made is not None else None
+                found += [method] if method is not None else []
         return found
 
     def prediction_parameter(self, function: Function) -> Def | None:

@@ -19,12 +19,16 @@ ELEMENT = "[]"
 NO_VALUE_CALLS = {
     "tf.stop_gradient", "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
     "keras.backend.shape", "keras.backend.int_shape", "keras.backend.ndim", "keras.ops.shape", "tf.zeros_like",
-    "tf.ones_like", "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "np.full_like", "np.empty_like", "len", "range",
-    "isinstance", "type", "print", "id", "hasattr", "str", "repr", "format", "tf.print", "keras.backend.zeros_like", "keras.backend.ones_like",
-    "keras.ops.zeros_like", "keras.ops.ones_like", "np.save", "np.testing.assert_allclose", "keras.Input", "keras.layers.Input",
+    "tf.ones_like", "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "np.full_like",
+    "np.empty_like", "len", "range",
+    "isinstance", "type", "print", "id", "hasattr", "str", "repr", "format", "tf.print", "keras.backend.zeros_like",
+    "keras.backend.ones_like",
+    "keras.ops.zeros_like", "keras.ops.ones_like", "np.save", "np.testing.assert_allclose", "keras.Input",
+    "keras.layers.Input",
 }  # fmt: skip
 NO_VALUE_ATTRIBUTES = {
-    "shape", "dtype", "ndim", "name", "path", "size", "device", "get_shape", "trainable", "losses", "nbytes", "set_shape",
+    "shape", "dtype", "ndim", "name", "path", "size", "device", "get_shape", "trainable", "losses", "nbytes",
+    "set_shape",
 }  # fmt: skip
 # Drawing at random: the result is a choice, not a value computed from the probabilities.
 DRAWS = {
@@ -58,10 +62,14 @@ VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
 }
 # Last parts of names whose derivative is zero or None wherever it exists.
 FLAT_OPS = {
-    "argmax", "argmin", "argsort", "round", "around", "rint", "floor", "ceil", "trunc", "fix", "sign", "equal", "not_equal", "greater", "less",
-    "greater_equal", "less_equal", "logical_and", "logical_or", "logical_not", "logical_xor", "nonzero", "count_nonzero", "isnan", "isfinite",
-    "isinf", "isclose", "allclose", "array_equal", "in_top_k", "searchsorted", "digitize", "unique", "bincount", "histogram", "floor_divide", "heaviside",
-    "signbit", "flatnonzero", "argwhere", "any", "all", "int32", "int64", "int8", "uint8", "int16", "bool_", "zeros", "ones", "empty", "int",
+    "argmax", "argmin", "argsort", "round", "around", "rint", "floor", "ceil", "trunc", "fix", "sign", "equal",
+    "not_equal", "greater", "less",
+    "greater_equal", "less_equal", "logical_and", "logical_or", "logical_not", "logical_xor", "nonzero",
+    "count_nonzero", "isnan", "isfinite",
+    "isinf", "isclose", "allclose", "array_equal", "in_top_k", "searchsorted", "digitize", "unique", "bincount",
+    "histogram", "floor_divide", "heaviside",
+    "signbit", "flatnonzero", "argwhere", "any", "all", "int32", "int64", "int8", "uint8", "int16", "bool_", "zeros",
+    "ones", "empty", "int",
     "bool", "confusion_matrix", "top_k_accuracy",
 }  # fmt: skip
 KNOWN_ROOTS = (
@@ -78,9 +86,12 @@ BUILTINS = {"abs", "sum", "max", "min", "pow", "float", "complex", "next"}
 CONTAINER_CALLS = {"list", "tuple", "sorted", "reversed", "iter", "set", "collections.deque"}
 # Methods of tensors, arrays and containers that hand on the value they are called on.
 METHODS = {
-    "numpy", "item", "tolist", "copy", "astype", "reshape", "mean", "sum", "std", "var", "max", "min", "prod", "dot", "transpose", "flatten",
-    "ravel", "squeeze", "clip", "cumsum", "cumprod", "swapaxes", "repeat", "take", "trace", "diagonal", "conj", "conjugate", "ptp", "read_value",
-    "value", "stack", "read", "concat", "gather", "values", "get", "pop", "popleft", "items", "ref", "detach", "cpu", "map", "matmul", "eval",
+    "numpy", "item", "tolist", "copy", "astype", "reshape", "mean", "sum", "std", "var", "max", "min", "prod", "dot",
+    "transpose", "flatten",
+    "ravel", "squeeze", "clip", "cumsum", "cumprod", "swapaxes", "repeat", "take", "trace", "diagonal", "conj",
+    "conjugate", "ptp", "read_value",
+    "value", "stack", "read", "concat", "gather", "values", "get", "pop", "popleft", "items", "ref", "detach", "cpu",
+    "map", "matmul", "eval",
     "__float__", "__array__",
 }  # fmt: skip
 CONTAINER_METHODS = {

@@ -248,7 +248,9 @@ class _Rewriter(cst.CSTTransformer):
             while blank < len(lines) and lines[blank].comment is None:
                 blank += 1
             before[0] = before[0].with_changes(leading_lines=[*lines[:blank], *before[0].leading_lines])
-            middle[0] = middle[0].with_changes(leading_lines=lines[blank:])
+            # A function or class keeps blank lines of its own, too.
+            is_definition = isinstance(middle[0], (cst.FunctionDef, cst.ClassDef))
+            middle[0] = middle[0].with_changes(leading_lines=lines if is_definition else lines[blank:])
         return [*before, *middle, *after]
 
     def _new_statements(self, item: Insert | str) -> list[Statement]:

@@ -58,7 +58,7 @@ class FullReporter(Reporter):
         if frame:
             block += ["", *frame, ""]
         block += [line for attempt in outcome.attempts for line in self._attempt(attempt, outcome)]
-        if finding.advice:
+        if finding.advice and outcome.applied is None:
             block += self._text(f"advice: {finding.advice}", "  ")
         if outcome.applied is not None:
             unsafe = "" if outcome.applied.safe else " (unsafe: changes what is computed or trained)"

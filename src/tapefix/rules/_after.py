@@ -1,4 +1,4 @@
-"""What has to change after a detour is gone: methods and indices that only arrays have, on values that are tensors now."""
+"""What has to change after a detour is gone: methods and indices that only arrays have."""
 
 from __future__ import annotations
 
@@ -122,9 +122,10 @@ def _likes(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:
     """`np.ones_like(tensor)` makes an array still, but fails in a graph."""
     for call in module.calls:
         name = module.call_name(call) or ""
-        if name in _LIKE and len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name):
-            if any(d in tensors for d in module.definitions(call.args[0])):
-                yield ReplaceExpression(module.span(call.func), f"{module.tf}.{name[3:]}")
+        if name not in _LIKE or len(call.args) != 1 or call.keywords or not isinstance(call.args[0], ast.Name):
+            continue
+        if any(d in tensors for d in module.definitions(call.args[0])):
+            yield ReplaceExpression(module.span(call.func), f"{module.tf}.{name[3:]}")
 
 
 def _off_path(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:

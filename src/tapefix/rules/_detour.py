@@ -10,7 +10,7 @@ from tapefix.analysis.exports import Exit
 from tapefix.codemods.edits import AddImport, Edit
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._after import followers
-from tapefix.rules._detour_edits import edits_for
+from tapefix.rules._detour_edits import blocked, edits_for
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -77,9 +77,18 @@ def _starved(detours: list[Detour]) -> str:
     return "the variables behind it"
 
 
+_LABELS: dict[Exit, str] = {
+    "operation": "computed by NumPy",
+    "export": "leaves TensorFlow here",
+    "predict": "returns an array",
+    "random": "drawn by NumPy",
+    "wrapper": "runs outside TensorFlow",
+    "constant": "made into a constant",
+}
+
+
 def _label(detour: Detour) -> str:
-    return {"operation": "computed by NumPy", "export": "leaves TensorFlow here", "predict": "returns an array", "random": "drawn by NumPy",
-            "wrapper": "runs outside TensorFlow", "constant": "made into a constant"}[detour.kind]  # fmt: skip
+    return _LABELS[detour.kind]
 
 
 def _names(module: Module, detours: list[Detour]) -> list[str]:
@@ -103,12 +112,18 @@ def _groups(module: Module) -> dict[tuple[ast.AST | None, Exit, bool], list[Deto
     return found
 
 
+_STORED = "A tensor takes no stores: build the value with tf.where, tf.stack or tf.tensor_scatter_nd_update."
+
+
 def _hopeless(
     module: Module,
     groups: dict[tuple[ast.AST | None, Exit, bool], list[Detour]],
     key: tuple[ast.AST | None, Exit, bool],
 ) -> str:
     """Advice where one of the detours of the same function has no TensorFlow form: the others would repair nothing."""
+    tensors = module.detours.tensors if key[2] else module.detours.tensors | module.detours.perhaps
+    if blocked(module, key[0], tensors):
+        return _STORED
     for (function, _, certain), detours in groups.items():
         if function is key[0] and certain == key[2]:
             for detour in detours:

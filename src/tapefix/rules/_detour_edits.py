@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
-from tapefix.rules._numpy_calls import drawn, is_float64, operation_name, replaced, translated
+from tapefix.rules._numpy_calls import cast, drawn, is_float64, operation_name, replaced, translated
+from tapefix.rules._numpy_dtypes import float32
+from tapefix.rules._numpy_table import STRICT
 
 if TYPE_CHECKING:
     from tapefix.analysis.detours import Detour
+    from tapefix.analysis.flow import Vertex
     from tapefix.analysis.module import Module
 
 _LISTS = (ast.List, ast.Tuple, ast.ListComp)
@@ -39,15 +42,18 @@ def edits_for(module: Module, detour: Detour) -> list[Edit] | None:
 
 
 def _casts(module: Module, call: ast.Call) -> list[Edit]:
-    """NumPy counts True as one; TensorFlow's sums and means want numbers."""
-    if operation_name(module, call) not in ("sum", "mean", "std", "var", "prod", "average") or not call.args:
+    """NumPy counts True as one and mixes float64 with float32; TensorFlow does neither."""
+    name = operation_name(module, call)
+    if name in ("sum", "mean", "std", "var", "prod", "average") and call.args and isinstance(call.args[0], ast.Compare):
+        return [cast(module, call.args[0])]
+    if name not in STRICT:
         return []
-    value = call.args[0]
-    return (
-        [replaced(module, value, "tf.cast($c, tf.float32)", {"c": module.span(value)})]
-        if isinstance(value, ast.Compare)
-        else []
-    )
+    found: list[Edit] = []
+    for value in call.args:
+        for item in value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]:
+            if not isinstance(item, ast.Constant) and item not in module.flow.learned and not float32(module, item):
+                found.append(cast(module, item))
+    return found
 
 
 def is_list(module: Module, node: ast.expr) -> bool:
@@ -140,6 +146,19 @@ def constant(module: Module, call: ast.Call) -> list[Edit] | None:
         template = f"tf.cast({template}, $dtype)"
         parts["dtype"] = module.span(dtype)
     return [replaced(module, call, template, parts)]
+
+
+def blocked(module: Module, function: ast.AST | None, tensors: set[Vertex]) -> bool:
+    """Is something stored into a value of this function that becomes a tensor? Tensors take no stores."""
+    for node in module.all(ast.Subscript):
+        stored = module.reaching.bindings.get(node, ()) if isinstance(node.ctx, ast.Store) else ()  # type: ignore[attr-defined]
+        for definition in stored:
+            into = [d for d in definition.previous if d in tensors and d.kind in ("assign", "parameter")]
+            if module.function(node) is function and any(
+                not isinstance(d.value, (ast.List, ast.Dict, ast.ListComp)) for d in into
+            ):
+                return True
+    return False
 
 
 def store(module: Module, node: ast.expr) -> list[Edit] | None:

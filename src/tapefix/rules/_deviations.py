@@ -33,7 +33,9 @@ def scale_candidates(module: Module, risks: list[Risk]) -> list[Candidate]:
         if floored is not None:
             found.append(Candidate("keep the deviation away from 0", (floored, *spelling.imports)))
     if edits:
-        found.insert(0, Candidate("make the deviation positive with softplus in place of relu", tuple(edits), safe=False))
+        found.insert(
+            0, Candidate("make the deviation positive with softplus in place of relu", tuple(edits), safe=False)
+        )
     return found
 
 
@@ -56,7 +58,11 @@ def _is_below(module: Module, node: ast.AST) -> bool:
             return isinstance(above, ast.AugAssign) and isinstance(above.op, ast.Div)
         if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div) and above.right is below:
             return True
-        if isinstance(above, ast.Call) and module.op(above) in ("divide", "truediv", "reciprocal") and below is above.args[-1]:
+        if (
+            isinstance(above, ast.Call)
+            and module.op(above) in ("divide", "truediv", "reciprocal")
+            and below is above.args[-1]
+        ):
             return True
         below = above
     return False

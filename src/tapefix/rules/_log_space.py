@@ -7,8 +7,7 @@ rounds to 1. Carried inside, it never sees such an argument. Names are looked th
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
@@ -21,16 +20,14 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _REDUCTIONS = ("reduce_sum", "sum", "reduce_prod", "prod")
-_LOGITS = {"softmax": "logits", "sigmoid": "logits", "exp": "exponent"}
 _DEPTH = 10
 
 
-@dataclass(slots=True)
-class Inward:
+class Inward(NamedTuple):
     """The log of an expression, written without the log: a template, and which operations gave way to it."""
 
     text: str
-    kinds: set[str] = field(default_factory=set)
+    kinds: frozenset[str] = frozenset()
     is_sum: bool = False  # needs parentheses as a factor
 
     @property
@@ -51,26 +48,52 @@ class LogSpace:
         self._twin_edits: dict[Def, tuple[ast.stmt, str]] = {}
         self._replaced: list[tuple[ast.expr, str]] = []
         self._looked_through: list[Def] = []
+        self._kept: list[ast.expr] = []
 
     # -------------------------------------------------------------- what the rules ask
 
-    def rewrite(self, log: ast.expr, inner: ast.expr) -> set[str]:
+    def rewrite(self, log: ast.expr, inner: ast.expr) -> frozenset[str]:
         """Takes in the log at `log` of the expression `inner`; returns what it was taken through, empty if nothing."""
-        saved = (dict(self.parts), dict(self._hoisted), dict(self._hoists), dict(self._twins), dict(self._twin_edits), list(self._looked_through))
+        saved = self._state()
         made = self._log(inner, False, _DEPTH)
         if made is None or not made.kinds:
-            self.parts, self._hoisted, self._hoists, self._twins, self._twin_edits, self._looked_through = saved
-            return set()
+            self._restore(saved)
+            return frozenset()
         self._replaced.append((log, made.text))
         return made.kinds
 
-    def kinds(self, inner: ast.expr) -> set[str]:
+    def _state(self) -> tuple[Any, ...]:
+        tables = (
+            self.parts,
+            self._hoisted,
+            self._hoists,
+            self._twins,
+            self._twin_edits,
+            self._looked_through,
+            self._kept,
+        )
+        return tuple(table.copy() for table in tables)
+
+    def _restore(self, state: tuple[Any, ...]) -> None:
+        (
+            self.parts,
+            self._hoisted,
+            self._hoists,
+            self._twins,
+            self._twin_edits,
+            self._looked_through,
+            self._kept,
+        ) = state
+
+    def kinds(self, inner: ast.expr) -> frozenset[str]:
         """What the log of `inner` could be taken through."""
         made = LogSpace(self.module, Spelling(self.module))._log(inner, False, _DEPTH)
-        return made.kinds if made is not None else set()
+        return made.kinds if made is not None else frozenset()
 
     def edits(self) -> tuple[Edit, ...]:
-        edits: list[Edit] = [ReplaceExpression(self.module.span(node), text, self._used(text)) for node, text in self._replaced]
+        edits: list[Edit] = [
+            ReplaceExpression(self.module.span(node), text, self._used(text)) for node, text in self._replaced
+        ]
         gone = self._unused()
         for definition, (statement, text) in self._twin_edits.items():
             span = self.module.span(statement)
@@ -85,12 +108,23 @@ class LogSpace:
                 edits.append(ReplaceStatement(span, template, {"value": self.module.span(value)}))
             else:
                 edits.append(Insert(span, "before", template, {"value": self.module.span(value)}))
-                edits.append(ReplaceExpression(self.module.span(value), name))
+                edits += self._call_with(value, name)
         for definition in gone:
             statement = self.module.statement(definition.node)
             if definition not in self._twin_edits and statement not in self._hoists:
                 edits.append(Delete(self.module.span(statement)))
         return (*edits, *self.spelling.imports)
+
+    def _call_with(self, value: ast.expr, name: str) -> list[Edit]:
+        """The call of which `value` is the first argument, now with the name that was given to it."""
+        call = self.module.parent(value)
+        if not isinstance(call, ast.Call):
+            return []
+        others = [(f"a{i}", a, "") for i, a in enumerate(call.args[1:])]
+        others += [(f"k{i}", k.value, f"{k.arg}=") for i, k in enumerate(call.keywords) if k.arg is not None]
+        rest = "".join(f", {keyword}${hole}" for hole, _, keyword in others)
+        parts = {hole: self.module.span(node) for hole, node, _ in others}
+        return [ReplaceExpression(self.module.span(call), f"{self.module.source(call.func)}({name}{rest})", parts)]
 
     def _used(self, text: str) -> dict[str, Span]:
         return {name: span for name, span in self.parts.items() if f"${name}" in text}
@@ -98,16 +132,21 @@ class LogSpace:
     def _unused(self) -> list[Def]:
         """Definitions of looked-through names that nothing reads any more."""
         gone: list[Def] = []
-        places = [node for node, _ in self._replaced]
+        places: list[ast.AST] = [node for node, _ in self._replaced]
         for _ in range(len(self._looked_through)):
             statements = [self.module.statement(d.node) for d in gone]
             for definition in self._looked_through:
                 if definition in gone:
                     continue
-                read = [u for u in definition.uses if not any(self.module.inside(u, p) for p in [*places, *statements])]
-                if not read:
+                if not any(self._is_read(use, [*places, *statements]) for use in definition.uses):
                     gone.append(definition)
         return gone
+
+    def _is_read(self, use: ast.Name, replaced: list[ast.AST]) -> bool:
+        """Does the new text still read a name at this place?"""
+        if any(self.module.inside(use, kept) for kept in self._kept):
+            return True
+        return not any(self.module.inside(use, place) for place in replaced)
 
     # -------------------------------------------------------------- the log of an expression
 
@@ -115,28 +154,35 @@ class LogSpace:
         """The log of `node`; None where its text cannot be used at the place of the log."""
         if depth <= 0:
             return None
+        saved = self._state()
         definition = self._single(node)
+        made: Inward | None = None
         if definition is not None and definition.value is not None:
-            return self._of_name(definition, definition.value, depth) or self._plain(node, through)
-        if isinstance(node, ast.Call):
-            return self._of_call(node, through, depth) or self._plain(node, through)
-        if isinstance(node, ast.BinOp):
-            return self._of_operation(node, through, depth) or self._plain(node, through)
-        if isinstance(node, ast.Subscript):
-            inner = self._log(node.value, through, depth - 1)
-            if inner is not None and inner.kinds == {"softmax"} and not through:
-                # An index that picks from the last axis stays as it is: log_softmax(x)[..., i].
-                hole = self._hole(node)
-                del self.parts[hole[1:]]
-                whole, part = self.module.source(node), self.module.source(node.value)
-                if whole.startswith(part):
-                    return Inward(inner.text + whole[len(part) :], inner.kinds)
-            return self._plain(node, through)
-        return self._plain(node, through)
+            made = self._of_name(definition, definition.value, depth)
+        elif isinstance(node, ast.Call):
+            made = self._of_call(node, through, depth)
+        elif isinstance(node, ast.BinOp):
+            made = self._of_operation(node, through, depth)
+        elif isinstance(node, ast.Subscript) and not through:
+            made = self._of_part(node, depth)
+        if made is None:
+            self._restore(saved)
+            made = self._plain(node, through)
+        return made
+
+    def _of_part(self, node: ast.Subscript, depth: int) -> Inward | None:
+        """An index stays as it is: log(softmax(x)[..., i]) is log_softmax(x)[..., i]."""
+        inner = self._log(node.value, False, depth - 1)
+        whole, part = self.module.source(node), self.module.source(node.value)
+        if inner is None or inner.kinds != {"softmax"} or not whole.startswith(part):
+            return None
+        # What the index reads is still read.
+        self._kept.append(node.slice)
+        return Inward(inner.text + whole[len(part) :], inner.kinds)
 
     def _of_name(self, definition: Def, value: ast.expr, depth: int) -> Inward | None:
         if definition in self._twins:
-            return Inward(self._twins[definition], {"twin"})
+            return Inward(self._twins[definition], frozenset({"twin"}))
         made = self._log(value, True, depth - 1)
         if made is None or not made.kinds:
             return None
@@ -157,26 +203,26 @@ class LogSpace:
             return None
         if operation == "exp":
             inner = self._leaf(first, through, "exponent")
-            return Inward(inner, {"exp"}) if inner else None
+            return Inward(inner, frozenset({"exp"})) if inner else None
         if operation in ("softmax", "sigmoid"):
-            inner = self._leaf(first, through, "logits")
+            inner = self._leaf(first, through, "logits" if operation == "softmax" else "logit")
             if inner is None or len(node.args) > 2 or any(k.arg not in ("axis", "name") for k in node.keywords):
                 return None
             if operation == "sigmoid":
-                return Inward(self._log_sigmoid(inner), {"sigmoid"})
+                return Inward(self._log_sigmoid(inner), frozenset({"sigmoid"}))
             axis = argument(node, 1, "axis")
             rest = f", axis={self._hole(axis)}" if axis is not None else ""
-            return Inward(f"{self.spelling.op('nn.log_softmax')}({inner}{rest})", {"softmax"})
+            return Inward(f"{self.spelling.op('nn.log_softmax')}({inner}{rest})", frozenset({"softmax"}))
         if operation in _REDUCTIONS:
             made = self._log(first, through, depth - 1)
             if made is None:
                 return None
             rest = self._other_arguments(node)
             if operation in ("reduce_prod", "prod"):
-                return Inward(f"{self.spelling.op('reduce_sum')}({made.text}{rest})", {*made.kinds, "prod"})
+                return Inward(f"{self.spelling.op('reduce_sum')}({made.text}{rest})", made.kinds | {"prod"})
             if not made.kinds & {"exp", "softmax", "prod"}:
                 return None
-            return Inward(f"{self.spelling.op('reduce_logsumexp')}({made.text}{rest})", {*made.kinds, "sum"})
+            return Inward(f"{self.spelling.op('reduce_logsumexp')}({made.text}{rest})", made.kinds | {"sum"})
         if operation in ("squeeze", "expand_dims", "reshape", "transpose", "cast", "gather", "gather_nd"):
             made = self._log(first, through, depth - 1)
             if made is None or not made.kinds or through:
@@ -190,7 +236,9 @@ class LogSpace:
             if left is None or right is None or not (left.kinds | right.kinds):
                 return None
             sign = "+" if isinstance(node.op, ast.Mult) else "-"
-            return Inward(f"{left.text} {sign} {right.text if sign == '+' else right.factor}", left.kinds | right.kinds, True)
+            return Inward(
+                f"{left.text} {sign} {right.text if sign == '+' else right.factor}", left.kinds | right.kinds, True
+            )
         inner = one_minus(node)
         return self._log_of_complement(inner, through, depth - 1) if inner is not None else None
 
@@ -211,8 +259,8 @@ class LogSpace:
             return None
         operation = self._operation(node)
         if operation == "sigmoid" and len(node.args) == 1:
-            inner = self._leaf(node.args[0], through, "logits")
-            return Inward(self._log_sigmoid(inner, negative=True), {"sigmoid"}) if inner else None
+            inner = self._leaf(node.args[0], through, "logit")
+            return Inward(self._log_sigmoid(inner, negative=True), frozenset({"sigmoid"})) if inner else None
         if operation in ("reduce_prod", "prod", "exp"):
             made = self._log(node, through, depth)
             return self._from_log(made) if made is not None else None
@@ -226,7 +274,10 @@ class LogSpace:
 
     def _from_log(self, made: Inward) -> Inward:
         """log(1 - exp(a)): the epsilon keeps it finite where exp(a) is 1."""
-        return Inward(f"{self.spelling.op('math.log')}(-{self.spelling.op('math.expm1')}({made.text}) + 1e-7)", {*made.kinds, "complement"})
+        return Inward(
+            f"{self.spelling.op('math.log')}(-{self.spelling.op('math.expm1')}({made.text}) + 1e-7)",
+            made.kinds | {"complement"},
+        )
 
     def _log_sigmoid(self, inner: str, negative: bool = False) -> str:
         if self.spelling.backend and self.module.needs_tf_import:
@@ -247,7 +298,11 @@ class LogSpace:
 
     def _operation(self, node: ast.expr) -> str | None:
         name = self.module.op(node)
-        if name is None and isinstance(node, ast.Call) and (self.module.call_name(node) or "").startswith("keras.activations."):
+        if (
+            name is None
+            and isinstance(node, ast.Call)
+            and (self.module.call_name(node) or "").startswith("keras.activations.")
+        ):
             name = (self.module.call_name(node) or "").rpartition(".")[2]
         return name
 
@@ -260,7 +315,11 @@ class LogSpace:
             return None
         definition = definitions[0]
         statement = self.module.statement(definition.node)
-        plain = isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
+        plain = (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        )
         if not plain or definition.scope is not self.module.scope(node) or definition.value is None:
             return None
         return definition
@@ -276,6 +335,7 @@ class LogSpace:
             return None
         name = self._fresh(hint, node)
         self._hoisted[node] = name
+        self._kept.append(node)
         self._hoists[statement] = (node, name)
         return name
 
@@ -292,6 +352,7 @@ class LogSpace:
 
     def _hole(self, node: ast.expr) -> str:
         name = f"e{len(self.parts)}"
+        self._kept.append(node)
         self.parts[name] = self.module.span(node)
         return f"${name}"
 

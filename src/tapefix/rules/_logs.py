@@ -12,8 +12,8 @@ from tapefix.rules._log_space import LogSpace
 from tapefix.rules._numeric import (
     Risk,
     behind,
-    guarded_in_vain,
     in_double,
+    is_guarded_elsewhere,
     is_prediction,
     matters,
     measured_bad,
@@ -53,20 +53,22 @@ def _risky_logs(module: Module) -> list[Risk]:
         inner = call.args[0]
         range_ = module.ranges.of(inner)
         edge = -1.0 if operation == "log1p" else 0.0
-        if range_.low > edge or (operation == "log1p" and range_.low == float("-inf") and not measured_bad(module, call)):
+        if range_.low > edge or (
+            operation == "log1p" and range_.low == float("-inf") and not measured_bad(module, call)
+        ):
             continue
         if range_.guarded and not (measured_numeric(module) and measured_bad(module, call)):
             continue
-        if not worth_a_look(module) or guarded_in_vain(module, inner) is not None or not matters(module, call, inner):
-            continue
-        found.append(Risk(call, inner, range_))
+        risk = Risk(call, inner, range_)
+        if worth_a_look(module) and not is_guarded_elsewhere(module, risk) and matters(module, call, inner):
+            found.append(risk)
     return found
 
 
-def inward(module: Module, risk: Risk) -> set[str]:
+def inward(module: Module, risk: Risk) -> frozenset[str]:
     """What the log could be taken through (see LogSpace)."""
     if module.op(risk.node) != "log":
-        return set()
+        return frozenset()
     return LogSpace(module, Spelling(module)).kinds(risk.argument)
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.ranges import SAME, Range
-from tapefix.analysis.scopes import Def, Function
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(NamedTuple):
     """An operation whose gradient is NaN or Inf at some value that its argument may take."""
 
     node: ast.expr
@@ -77,13 +74,18 @@ def surely_matters(module: Module, node: ast.expr, argument: ast.expr) -> bool:
 def in_loss_by_name(module: Module, node: ast.expr, argument: ast.expr) -> bool:
     """In a function that by name and parameters (y_true, y_pred) is a loss, though nothing here compiles it."""
     parameter = module.training.named_prediction(module.function(node))
-    return parameter is not None and parameter in module.flow.backward([argument]) and not _is_metric(module, parameter.scope.node)
+    return (
+        parameter is not None
+        and parameter in module.flow.backward([argument])
+        and not _is_metric(module, parameter.scope.node)
+    )
 
 
 def _is_metric(module: Module, function: ast.AST) -> bool:
     name = getattr(function, "name", None)
     return any(
-        keyword.arg in ("metrics", "weighted_metrics") and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(keyword.value))
+        keyword.arg in ("metrics", "weighted_metrics")
+        and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(keyword.value))
         for call in module.calls
         for keyword in call.keywords
     )
@@ -116,12 +118,22 @@ def root_name(node: ast.AST) -> ast.Name | None:
 
 def one_minus(node: ast.AST) -> ast.expr | None:
     """`p` of `1 - p`."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Constant) and node.left.value == 1:
+    if (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and isinstance(node.left, ast.Constant)
+        and node.left.value == 1
+    ):
         return node.right
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         # -p + 1, 1 + -p
         for one, other in ((node.left, node.right), (node.right, node.left)):
-            if isinstance(one, ast.Constant) and one.value == 1 and isinstance(other, ast.UnaryOp) and isinstance(other.op, ast.USub):
+            if (
+                isinstance(one, ast.Constant)
+                and one.value == 1
+                and isinstance(other, ast.UnaryOp)
+                and isinstance(other.op, ast.USub)
+            ):
                 return other.operand
     return None
 
@@ -132,7 +144,12 @@ def behind(module: Module, node: ast.expr, depth: int = 8) -> ast.expr:
         return node
     if isinstance(node, ast.Subscript):
         return behind(module, node.value, depth - 1)
-    if isinstance(node, ast.Call) and node.args and (module.op(node) or "") in SAME and not isinstance(node.args[0], ast.Starred):
+    if (
+        isinstance(node, ast.Call)
+        and node.args
+        and (module.op(node) or "") in SAME
+        and not isinstance(node.args[0], ast.Starred)
+    ):
         return behind(module, node.args[0], depth - 1)
     if isinstance(node, ast.Name):
         definitions = module.definitions(node)
@@ -155,9 +172,9 @@ def is_prediction(module: Module, node: ast.expr) -> bool:
         function = definition.scope.node
         if definition.kind != "parameter" or isinstance(function, (ast.Module, ast.ClassDef)):
             continue
-        if function in module.training.losses and module.training.prediction_parameter(function) is definition:  # type: ignore[arg-type]
+        if function in module.training.losses and module.training.prediction_parameter(function) is definition:
             return True
-        if module.training.named_prediction(function) is definition:  # type: ignore[arg-type]
+        if module.training.named_prediction(function) is definition:
             return True
     return False
 
@@ -205,7 +222,11 @@ def other_bound(module: Module, node: ast.expr, low: str | None, high: str | Non
     call: ast.expr | None = node
     if isinstance(node, ast.Name):
         definitions = module.definitions(node)
-        call = definitions[0].value if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path else None
+        call = (
+            definitions[0].value
+            if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path
+            else None
+        )
     if not isinstance(call, ast.Call) or (module.op(call) or "") not in ("clip_by_value", "clip"):
         return []
     edits: list[Edit] = []
@@ -229,7 +250,12 @@ def discarded_guards(module: Module) -> list[ast.Expr]:
     for statement in module.all(ast.Expr):
         assert isinstance(statement, ast.Expr)
         call = statement.value
-        if isinstance(call, ast.Call) and module.op(call) in ("clip_by_value", "clip", "maximum") and call.args and isinstance(call.args[0], ast.Name):
+        if (
+            isinstance(call, ast.Call)
+            and module.op(call) in ("clip_by_value", "clip", "maximum")
+            and call.args
+            and isinstance(call.args[0], ast.Name)
+        ):
             found.append(statement)
     return found
 
@@ -247,3 +273,39 @@ def guarded_in_vain(module: Module, node: ast.expr) -> ast.Expr | None:
         if same and statement.lineno < value.lineno:
             return statement
     return None
+
+
+def speaks_of(module: Module, condition: ast.expr, inner: ast.expr) -> bool:
+    """Does a condition test what an argument is computed from, directly or through a name?"""
+    names = {d for n in ast.walk(inner) if isinstance(n, ast.Name) for d in module.definitions(n)}
+    names = {d for d in names if d.kind != "import" and not isinstance(d.value, ast.Constant)}
+    tested = {d for n in ast.walk(condition) if isinstance(n, ast.Name) for d in module.definitions(n)}
+    for definition in list(tested):
+        if definition.value is not None:
+            tested |= {d for n in ast.walk(definition.value) if isinstance(n, ast.Name) for d in module.definitions(n)}
+    return bool(names & tested)
+
+
+def in_branch(module: Module, node: ast.expr) -> ast.Call | None:
+    """The tf.where of which `node` is (in) one of the two values."""
+    below: ast.AST = node
+    for above in module.ancestors(node):
+        if isinstance(above, ast.stmt):
+            return None
+        if (
+            isinstance(above, ast.Call)
+            and module.op(above) in ("where", "switch")
+            and len(above.args) == 3
+            and below is not above.args[0]
+        ):
+            return above
+        below = above
+    return None
+
+
+def is_guarded_elsewhere(module: Module, risk: Risk) -> bool:
+    """Is another rule to repair what guards this: a branch of tf.where, or a clip whose result is thrown away?"""
+    where = in_branch(module, risk.node)
+    if where is not None and speaks_of(module, where.args[0], risk.argument):
+        return True
+    return guarded_in_vain(module, risk.argument) is not None

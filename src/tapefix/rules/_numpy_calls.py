@@ -100,12 +100,7 @@ def drawn(module: Module, call: ast.Call, learned: set[int]) -> Edits:
     for name in parameters:
         if name not in given and name != "size":
             template = template.replace(f"${name}", table.DRAWN_DEFAULTS.get(name, f"${name}"))
-        elif (
-            name in given
-            and isinstance(given[name], ast.Constant)
-            and given[name].value in (0, 0.0)
-            and template.startswith(f"${name} + ")
-        ):  # type: ignore[attr-defined]
+        elif name in given and _is_zero(given[name]):
             template = template.removeprefix(f"${name} + ")
     template = template.removeprefix("0.0 + ").replace("1.0 * ", "")
     wanted = set(_HOLE.findall(template))
@@ -114,11 +109,19 @@ def drawn(module: Module, call: ast.Call, learned: set[int]) -> Edits:
     return [replaced(module, call, template, {p: module.span(given[p]) for p in wanted})]
 
 
+def _is_zero(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in (0, 0.0)
+
+
 def replaced(module: Module, node: ast.expr, template: str, parts: dict[str, Span]) -> ReplaceExpression:
     """A replacement whose template speaks of `tf`, in the file's own spelling."""
     return ReplaceExpression(
         module.span(node), re.sub(r"\btf\.((?:\w+\.)*\w+)", lambda m: spelled(module, m.group(0)), template), parts
     )
+
+
+def cast(module: Module, node: ast.expr) -> ReplaceExpression:
+    return replaced(module, node, "tf.cast($x, tf.float32)", {"x": module.span(node)})
 
 
 def spelled(module: Module, name: str) -> str:

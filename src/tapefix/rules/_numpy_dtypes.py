@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
 from tapefix.codemods.edits import Edit
-from tapefix.rules._numpy_calls import is_float64, replaced
+from tapefix.rules._numpy_calls import cast, is_float64
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -56,7 +56,7 @@ def data_casts(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
                 for value in module.objects.arguments_of(definition):
                     given = value in site.args or any(k.value is value for k in site.keywords)
                     if given and value not in module.flow.learned and float64(module, value):
-                        yield replaced(module, value, "tf.cast($x, tf.float32)", {"x": module.span(value)})
+                        yield cast(module, value)
 
 
 def _parameters(module: Module, node: ast.expr) -> Iterator[Def]:
@@ -114,6 +114,29 @@ def float64(module: Module, node: ast.AST, depth: int = 8) -> bool:
     return last not in ("float32", "int32", "int64", "argmax", "argmin") and any(
         float64(module, a, depth - 1) for a in node.args
     )
+
+
+def float32(module: Module, node: ast.AST, depth: int = 6) -> bool:
+    """Does the text show that this is float32, or takes its type from what it meets?"""
+    if depth <= 0:
+        return False
+    if isinstance(node, ast.Name):
+        values = [d.value if d.kind == "assign" and not d.path else None for d in module.definitions(node)]
+        return bool(values) and all(v is not None and float32(module, v, depth - 1) for v in values)
+    if isinstance(node, ast.BinOp):
+        return all(isinstance(s, ast.Constant) or float32(module, s, depth - 1) for s in (node.left, node.right))
+    if isinstance(node, (ast.Subscript, ast.UnaryOp, ast.Attribute)):
+        inner = node.operand if isinstance(node, ast.UnaryOp) else node.value
+        return float32(module, inner, depth - 1)
+    if not isinstance(node, ast.Call):
+        return isinstance(node, ast.Constant)
+    if _tensor(module, node):
+        return True
+    func = node.func
+    dtypes = [k.value for k in node.keywords if k.arg == "dtype"]
+    if isinstance(func, ast.Attribute) and func.attr == "astype":
+        dtypes += node.args[:1]
+    return any("float32" in ast.unparse(d) or ast.unparse(d) in ("'f'", "'f4'") for d in dtypes)
 
 
 def _tensor(module: Module, node: ast.expr) -> bool:

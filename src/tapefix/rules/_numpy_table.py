@@ -18,20 +18,32 @@ UNARY = {
     "isnan": "tf.math.is_nan",
     "isinf": "tf.math.is_inf",
     "isfinite": "tf.math.is_finite",
-    "abs": "tf.abs", "absolute": "tf.abs", "fabs": "tf.abs", "exp": "tf.exp", "log": "tf.math.log", "log1p": "tf.math.log1p",
-    "expm1": "tf.math.expm1", "sqrt": "tf.sqrt", "square": "tf.square", "sin": "tf.sin", "cos": "tf.cos", "tan": "tf.tan", "arcsin": "tf.asin",
-    "arccos": "tf.acos", "arctan": "tf.atan", "asin": "tf.asin", "acos": "tf.acos", "atan": "tf.atan", "sinh": "tf.sinh", "cosh": "tf.cosh",
-    "tanh": "tf.tanh", "arcsinh": "tf.asinh", "arccosh": "tf.acosh", "arctanh": "tf.atanh", "asinh": "tf.asinh", "acosh": "tf.acosh",
-    "atanh": "tf.atanh", "negative": "tf.negative", "reciprocal": "tf.math.reciprocal", "real": "tf.math.real", "imag": "tf.math.imag",
+    "abs": "tf.abs", "absolute": "tf.abs", "fabs": "tf.abs", "exp": "tf.exp", "log": "tf.math.log",
+    "log1p": "tf.math.log1p",
+    "expm1": "tf.math.expm1", "sqrt": "tf.sqrt", "square": "tf.square", "sin": "tf.sin", "cos": "tf.cos",
+    "tan": "tf.tan", "arcsin": "tf.asin",
+    "arccos": "tf.acos", "arctan": "tf.atan", "asin": "tf.asin", "acos": "tf.acos", "atan": "tf.atan",
+    "sinh": "tf.sinh", "cosh": "tf.cosh",
+    "tanh": "tf.tanh", "arcsinh": "tf.asinh", "arccosh": "tf.acosh", "arctanh": "tf.atanh", "asinh": "tf.asinh",
+    "acosh": "tf.acosh",
+    "atanh": "tf.atanh", "negative": "tf.negative", "reciprocal": "tf.math.reciprocal", "real": "tf.math.real",
+    "imag": "tf.math.imag",
     "angle": "tf.math.angle", "conj": "tf.math.conj", "conjugate": "tf.math.conj", "sinc": "tf.experimental.numpy.sinc",
-    "expit": "tf.sigmoid", "erf": "tf.math.erf", "erfc": "tf.math.erfc", "gammaln": "tf.math.lgamma", "lgamma": "tf.math.lgamma",
-    "digamma": "tf.math.digamma", "psi": "tf.math.digamma", "ndtri": "tf.math.ndtri", "i0": "tf.math.bessel_i0", "linalg.inv": "tf.linalg.inv",
-    "linalg.det": "tf.linalg.det", "linalg.slogdet": "tf.linalg.slogdet", "linalg.cholesky": "tf.linalg.cholesky", "linalg.pinv": "tf.linalg.pinv",
-    "linalg.eigh": "tf.linalg.eigh", "linalg.eigvalsh": "tf.linalg.eigvalsh", "linalg.qr": "tf.linalg.qr", "expm": "tf.linalg.expm",
+    "expit": "tf.sigmoid", "erf": "tf.math.erf", "erfc": "tf.math.erfc", "gammaln": "tf.math.lgamma",
+    "lgamma": "tf.math.lgamma",
+    "digamma": "tf.math.digamma", "psi": "tf.math.digamma", "ndtri": "tf.math.ndtri", "i0": "tf.math.bessel_i0",
+    "linalg.inv": "tf.linalg.inv",
+    "linalg.det": "tf.linalg.det", "linalg.slogdet": "tf.linalg.slogdet", "linalg.cholesky": "tf.linalg.cholesky",
+    "linalg.pinv": "tf.linalg.pinv",
+    "linalg.eigh": "tf.linalg.eigh", "linalg.eigvalsh": "tf.linalg.eigvalsh", "linalg.qr": "tf.linalg.qr",
+    "expm": "tf.linalg.expm",
     "atleast_1d": "tf.experimental.numpy.atleast_1d", "atleast_2d": "tf.experimental.numpy.atleast_2d",
-    "atleast_3d": "tf.experimental.numpy.atleast_3d", "diag": "tf.experimental.numpy.diag", "vstack": "tf.experimental.numpy.vstack",
-    "hstack": "tf.experimental.numpy.hstack", "dstack": "tf.experimental.numpy.dstack", "row_stack": "tf.experimental.numpy.vstack",
-    "fliplr": "tf.experimental.numpy.fliplr", "flipud": "tf.experimental.numpy.flipud", "ediff1d": "tf.experimental.numpy.diff",
+    "atleast_3d": "tf.experimental.numpy.atleast_3d", "diag": "tf.experimental.numpy.diag",
+    "vstack": "tf.experimental.numpy.vstack",
+    "hstack": "tf.experimental.numpy.hstack", "dstack": "tf.experimental.numpy.dstack",
+    "row_stack": "tf.experimental.numpy.vstack",
+    "fliplr": "tf.experimental.numpy.fliplr", "flipud": "tf.experimental.numpy.flipud",
+    "ediff1d": "tf.experimental.numpy.diff",
 }  # fmt: skip
 
 BINARY = {
@@ -43,20 +55,29 @@ BINARY = {
     "less_equal": "tf.less_equal",
     "logical_and": "tf.logical_and",
     "logical_or": "tf.logical_or",
-    "add": "tf.add", "subtract": "tf.subtract", "multiply": "tf.multiply", "divide": "tf.divide", "true_divide": "tf.divide", "power": "tf.pow",
-    "float_power": "tf.pow", "pow": "tf.pow", "maximum": "tf.maximum", "minimum": "tf.minimum", "fmax": "tf.maximum", "fmin": "tf.minimum",
-    "arctan2": "tf.atan2", "atan2": "tf.atan2", "mod": "tf.math.floormod", "remainder": "tf.math.floormod", "matmul": "tf.matmul",
-    "cross": "tf.linalg.cross", "linalg.solve": "tf.linalg.solve", "xlogy": "tf.math.xlogy", "xlog1py": "tf.math.xlog1py",
-    "logaddexp": "tf.experimental.numpy.logaddexp", "outer": "tf.experimental.numpy.outer", "inner": "tf.experimental.numpy.inner",
-    "kron": "tf.experimental.numpy.kron", "squared_difference": "tf.math.squared_difference", "hypot": "tf.experimental.numpy.hypot",
+    "add": "tf.add", "subtract": "tf.subtract", "multiply": "tf.multiply", "divide": "tf.divide",
+    "true_divide": "tf.divide", "power": "tf.pow",
+    "float_power": "tf.pow", "pow": "tf.pow", "maximum": "tf.maximum", "minimum": "tf.minimum", "fmax": "tf.maximum",
+    "fmin": "tf.minimum",
+    "arctan2": "tf.atan2", "atan2": "tf.atan2", "mod": "tf.math.floormod", "remainder": "tf.math.floormod",
+    "matmul": "tf.matmul",
+    "cross": "tf.linalg.cross", "linalg.solve": "tf.linalg.solve", "xlogy": "tf.math.xlogy",
+    "xlog1py": "tf.math.xlog1py",
+    "logaddexp": "tf.experimental.numpy.logaddexp", "outer": "tf.experimental.numpy.outer",
+    "inner": "tf.experimental.numpy.inner",
+    "kron": "tf.experimental.numpy.kron", "squared_difference": "tf.math.squared_difference",
+    "hypot": "tf.experimental.numpy.hypot",
     "linalg.matmul": "tf.matmul", "linalg.outer": "tf.experimental.numpy.outer", "linalg.cross": "tf.linalg.cross",
     "vdot": "tf.experimental.numpy.vdot",
 }  # fmt: skip
 
 REDUCTIONS = {
-    "sum": "tf.reduce_sum", "mean": "tf.reduce_mean", "prod": "tf.reduce_prod", "product": "tf.reduce_prod", "max": "tf.reduce_max",
-    "amax": "tf.reduce_max", "min": "tf.reduce_min", "amin": "tf.reduce_min", "std": "tf.math.reduce_std", "var": "tf.math.reduce_variance",
-    "nansum": "tf.experimental.numpy.nansum", "nanmean": "tf.experimental.numpy.nanmean", "logsumexp": "tf.reduce_logsumexp",
+    "sum": "tf.reduce_sum", "mean": "tf.reduce_mean", "prod": "tf.reduce_prod", "product": "tf.reduce_prod",
+    "max": "tf.reduce_max",
+    "amax": "tf.reduce_max", "min": "tf.reduce_min", "amin": "tf.reduce_min", "std": "tf.math.reduce_std",
+    "var": "tf.math.reduce_variance",
+    "nansum": "tf.experimental.numpy.nansum", "nanmean": "tf.experimental.numpy.nanmean",
+    "logsumexp": "tf.reduce_logsumexp",
     "fsum": "tf.reduce_sum",
 }  # fmt: skip
 # Where NumPy takes the dtype, or something that TensorFlow lacks, between the axis and keepdims.
@@ -100,14 +121,16 @@ SAME_ARGUMENTS: dict[str, tuple[str, int, frozenset[str]]] = {
 # Everything else: parameters and template. The first whose template fits is taken.
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "clip": (("a", "a_min", "a_max", "out", "min", "max"), (
-        "tf.clip_by_value($a, $a_min, $a_max)", "tf.clip_by_value($a, $min, $max)", "tf.maximum($a, $a_min)", "tf.minimum($a, $a_max)",
+        "tf.clip_by_value($a, $a_min, $a_max)", "tf.clip_by_value($a, $min, $max)", "tf.maximum($a, $a_min)",
+        "tf.minimum($a, $a_max)",
         "tf.maximum($a, $min)", "tf.minimum($a, $max)",
     )),
     "concatenate": (("arrays", "axis", "out", "dtype"), ("tf.concat($arrays, axis={$axis|0})",)),
     "concat": (("arrays", "axis", "out", "dtype"), ("tf.concat($arrays, axis={$axis|0})",)),
     "stack": (("arrays", "axis", "out", "dtype"), ("tf.stack($arrays{, axis=$axis|})",)),
     "append": (("arr", "values", "axis"), (
-        "tf.concat([$arr, $values], axis=$axis)", "tf.concat([tf.reshape($arr, [-1]), tf.reshape($values, [-1])], axis=0)",
+        "tf.concat([$arr, $values], axis=$axis)",
+        "tf.concat([tf.reshape(tf.cast($arr, tf.float32), [-1]), tf.reshape($values, [-1])], axis=0)",
     )),
     "column_stack": (("tup",), ("tf.stack($tup, axis=1)",)),
     "transpose": (("a", "axes"), ("tf.transpose($a{, perm=$axes|})",)),
@@ -137,7 +160,9 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nan_to_num": (("x",), ("tf.where(tf.math.is_finite($x), $x, tf.zeros_like($x))",)),
     "cumsum": (("a", "axis", "dtype"), ("tf.cumsum($a, axis=$axis)", "tf.cumsum(tf.reshape($a, [-1]))")),
     "cumprod": (("a", "axis", "dtype"), ("tf.math.cumprod($a, axis=$axis)", "tf.math.cumprod(tf.reshape($a, [-1]))")),
-    "take": (("a", "indices", "axis"), ("tf.gather($a, $indices, axis=$axis)", "tf.gather(tf.reshape($a, [-1]), $indices)")),
+    "take": (("a", "indices", "axis"), (
+        "tf.gather($a, $indices, axis=$axis)", "tf.gather(tf.reshape($a, [-1]), $indices)",
+    )),
     "where": (("condition", "x", "y"), ("tf.where($condition, $x, $y)",)),
     "fft.fft": (("a", "axis"), ("tf.signal.fft(tf.cast($a, tf.complex64))",)),
     "fft.ifft": (("a", "axis"), ("tf.signal.ifft(tf.cast($a, tf.complex64))",)),
@@ -164,7 +189,8 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # Methods of arrays that take the same arguments as the function of their name, the array first.
 METHODS = {
-    "sum", "mean", "std", "var", "max", "min", "prod", "dot", "squeeze", "clip", "cumsum", "cumprod", "repeat", "ravel", "take", "swapaxes", "trace",
+    "sum", "mean", "std", "var", "max", "min", "prod", "dot", "squeeze", "clip", "cumsum", "cumprod", "repeat",
+    "ravel", "take", "swapaxes", "trace",
     "diagonal", "conj", "ptp",
 }  # fmt: skip
 
@@ -189,3 +215,10 @@ DRAWN: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 DRAWN_DEFAULTS = {"loc": "0.0", "scale": "1.0", "low": "0.0", "high": "1.0", "mean": "0.0", "sigma": "1.0"}
+
+# These convert their arguments one by one: float64 data does not meet a float32 tensor halfway.
+STRICT = {
+    "dot", "matmul", "tensordot", "einsum", "inner", "outer", "vdot", "kron", "cross", "linalg.solve", "hstack",
+    "vstack", "dstack", "average",
+    "column_stack", "row_stack", "logaddexp", "hypot", "append", "linalg.matmul", "linalg.outer", "linalg.cross",
+}  # fmt: skip

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
-from tapefix.findings import Span
+from tapefix.findings import Candidate, Span
 from tapefix.rules._numeric import is_prediction
 from tapefix.rules._spelling import Spelling
 
 if TYPE_CHECKING:
+    from tapefix.analysis.flow import Vertex
     from tapefix.analysis.module import Module
 
 # How steep a sigmoid in place of a step is.
@@ -21,8 +21,7 @@ STEEPNESS = 10
 _EQUALITIES = ("equal", "not_equal")
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """One operation that cuts gradients off; `effect` as in Cuts.blamed."""
 
     node: ast.expr
@@ -42,7 +41,11 @@ def cuts(module: Module, *kinds: str) -> Iterator[Cut]:
     """The operations of these kinds that cut a loss, a term or a layer off, while gradients are recorded."""
     if not any(module.cuts.kind(node) in kinds for node in module.all(ast.Call, ast.Compare, ast.BinOp)):
         return
-    broken = {place.line for place in module.measured.breaks if place.kind != "bad"} if module.measured is not None else set()
+    broken = (
+        {place.line for place in module.measured.breaks if place.kind != "bad"}
+        if module.measured is not None
+        else set()
+    )
     for node, effect in module.cuts.blamed().items():
         kind = module.cuts.kind(node)
         if kind not in kinds or kind is None:
@@ -54,12 +57,31 @@ def cuts(module: Module, *kinds: str) -> Iterator[Cut]:
             yield Cut(node, kind, effect)
 
 
+Found = tuple[Cut, ast.expr, list[Candidate]]
+
+
+def together(module: Module, found: list[Found]) -> Iterator[tuple[Cut, ast.expr, list[Candidate], list[ast.expr]]]:
+    """One finding for the cuts of a function that want the same repairs: what to say, where, and the other places."""
+    groups: dict[object, list[Found]] = {}
+    for item in sorted(found, key=lambda item: (item[1].lineno, item[1].col_offset)):
+        cut, place, candidates = item
+        same = (module.function(place), cut.effect, tuple(c.title for c in candidates))
+        groups.setdefault(same if candidates else place, []).append(item)
+    for group in groups.values():
+        first, place, ladder = group[0]
+        joined = [
+            rung._replace(edits=tuple(edit for _, _, candidates in group for edit in candidates[i].edits))
+            for i, rung in enumerate(ladder)
+        ]
+        yield first, place, joined, [other for _, other, _ in group[1:]]
+
+
 def starves(cut: Cut) -> str:
     """What a cut does, for a message."""
     return {
         "loss": "it cuts the loss off from every variable",
         "term": "this term of the loss does not train anything",
-        "layer": "all that comes before this layer gets no gradient",
+        "layer": "all that comes before it gets no gradient",
     }.get(cut.effect, "no gradient passes it")
 
 
@@ -68,17 +90,19 @@ def counts(module: Module, cut: Cut) -> bool:
     after = _after(module, cut.node)
     if any(module.cuts.kind(v) == "counting" for v in after):
         return True
-    return any(isinstance(v, ast.Call) and module.op(v) in ("boolean_mask", "gather", "embedding_lookup") for v in after)
+    return any(
+        isinstance(v, ast.Call) and module.op(v) in ("boolean_mask", "gather", "embedding_lookup") for v in after
+    )
 
 
-def _after(module: Module, node: ast.expr) -> set[object]:
-    seen: set[object] = set()
-    queue: list[object] = [node]
+def _after(module: Module, node: ast.expr) -> set[Vertex]:
+    seen: set[Vertex] = set()
+    queue: list[Vertex] = [node]
     while queue:
         vertex = queue.pop()
         if vertex not in seen:
             seen.add(vertex)
-            queue.extend(module.cuts.uses(vertex))  # type: ignore[arg-type]
+            queue.extend(module.cuts.uses(vertex))
     return seen
 
 
@@ -207,7 +231,9 @@ def without_casts(module: Module, node: ast.expr) -> ast.expr:
     return node
 
 
-def straight_through(module: Module, node: ast.expr, inner: ast.expr, spelling: Spelling, written: str | None = None) -> tuple[Edit, ...] | None:
+def straight_through(
+    module: Module, node: ast.expr, inner: ast.expr, spelling: Spelling, written: str | None = None
+) -> tuple[Edit, ...] | None:
     """`x + stop_gradient(round(x) - x)` in place of `round(x)`; a longer x gets a name first.
 
     `written` is how the operation is to be written, with `$x` for its argument, where it is not to stay as it is.
@@ -221,7 +247,11 @@ def straight_through(module: Module, node: ast.expr, inner: ast.expr, spelling: 
         return (ReplaceExpression(span, f"$x + {stop}({hard} - $x)", {"x": part}), *spelling.imports)
     statement = module.statement(node)
     simple = isinstance(statement, (ast.Assign, ast.Return, ast.AugAssign, ast.Expr, ast.AnnAssign))
-    enclosed = any(isinstance(a, (ast.Lambda, ast.ListComp, ast.GeneratorExp)) for a in module.ancestors(node) if module.inside(a, statement))
+    enclosed = any(
+        isinstance(a, (ast.Lambda, ast.ListComp, ast.GeneratorExp))
+        for a in module.ancestors(node)
+        if module.inside(a, statement)
+    )
     if not simple or enclosed:
         return (ReplaceExpression(span, f"$x + {stop}({hard} - $x)", {"x": part}), *spelling.imports)
     scope = module.scope(node)

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 # Operations by their TensorFlow name: how keras.backend and keras.ops call them, None where they have none.
 _BACKEND: dict[str, str | None] = {
-    "clip_by_value": "clip", "maximum": "maximum", "minimum": "minimum", "math.log": "log", "sqrt": "sqrt", "exp": "exp",
-    "reduce_sum": "sum", "reduce_mean": "mean", "square": "square", "math.softplus": "softplus", "nn.softplus": "softplus",
-    "sigmoid": "sigmoid", "nn.softmax": "softmax", "stop_gradient": "stop_gradient", "tanh": "tanh", "round": "round",
-    "abs": "abs", "where": "switch", "sign": "sign",
+    "clip_by_value": "clip", "maximum": "maximum", "minimum": "minimum", "math.log": "log", "sqrt": "sqrt",
+    "exp": "exp", "reduce_sum": "sum", "reduce_mean": "mean", "square": "square", "math.softplus": "softplus",
+    "nn.softplus": "softplus", "sigmoid": "sigmoid", "nn.softmax": "softmax", "stop_gradient": "stop_gradient",
+    "tanh": "tanh", "round": "round", "abs": "abs", "where": "switch", "sign": "sign",
 }  # fmt: skip
 _OPS: dict[str, str | None] = {
-    **_BACKEND, "where": "where", "nn.log_softmax": "log_softmax", "math.log_sigmoid": "log_sigmoid", "reduce_logsumexp": "logsumexp",
-    "math.expm1": "expm1", "math.log1p": "log1p", "math.divide_no_nan": "divide_no_nan", "floor": "floor", "math.ceil": "ceil",
-    "nn.sigmoid_cross_entropy_with_logits": None, "one_hot": "one_hot", "cast": "cast", "ones_like": "ones_like", "argmax": "argmax",
+    **_BACKEND, "where": "where", "nn.log_softmax": "log_softmax", "math.log_sigmoid": "log_sigmoid",
+    "reduce_logsumexp": "logsumexp", "math.expm1": "expm1", "math.log1p": "log1p",
+    "math.divide_no_nan": "divide_no_nan", "floor": "floor", "math.ceil": "ceil",
+    "nn.sigmoid_cross_entropy_with_logits": None, "one_hot": "one_hot", "cast": "cast", "ones_like": "ones_like", "zeros_like": "zeros_like",
+    "argmax": "argmax",
 }  # fmt: skip
 
 
@@ -32,7 +34,11 @@ class Spelling:
         name = (module.call_name(like) if like is not None else None) or ""
         self.prefix = ""
         self.table: dict[str, str | None] = {}
-        if name.startswith(("keras.backend.", "keras.ops.")) and isinstance(like, ast.Call) and isinstance(like.func, ast.Attribute):
+        if (
+            name.startswith(("keras.backend.", "keras.ops."))
+            and isinstance(like, ast.Call)
+            and isinstance(like.func, ast.Attribute)
+        ):
             # `K` of `K.log`, as it is written there.
             self.prefix = module.source(like.func.value)
             self.table = _BACKEND if name.startswith("keras.backend.") else _OPS

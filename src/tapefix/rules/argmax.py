@@ -63,7 +63,7 @@ class Argmax(Rule):
                 candidates=[] if counts(module, cut) else self._candidates(module, cut),
                 certain=cut.certain,
                 silent=cut.silent,
-                advice="Train on the scores themselves (a cross entropy, a softmax), and take the argmax for the metric.",
+                advice="Train on the scores (a cross entropy, a softmax), and take the argmax for the metric.",
             )
 
     def _candidates(self, module: Module, cut: Cut) -> list[Candidate]:
@@ -89,12 +89,18 @@ class Argmax(Rule):
         span, part = module.span(one_hot), {"x": module.span(scores)}
         soft = "$x" if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
         found = [
-            Candidate("use the softmax in place of the hard choice", (ReplaceExpression(span, soft, part), *spelling.imports), safe=False)
+            Candidate(
+                "use the softmax in place of the hard choice",
+                (ReplaceExpression(span, soft, part), *spelling.imports),
+                safe=False,
+            )
         ]
         if soft == "$x":
             passing = straight_through(module, one_hot, scores, spelling)
             if passing is not None:
-                found.append(Candidate("choose forwards, pass the gradient backwards", passing, safe=False, keeps_value=True))
+                found.append(
+                    Candidate("choose forwards, pass the gradient backwards", passing, safe=False, keeps_value=True)
+                )
         return found
 
     @staticmethod
@@ -121,7 +127,11 @@ class Argmax(Rule):
         labels = _compared_labels(module, target, call)
         if labels is None:
             return None
-        hot = isinstance(labels, ast.Call) and (module.op(labels) or module.numpy_op(labels)) in _INDEX and bool(labels.args)
+        hot = (
+            isinstance(labels, ast.Call)
+            and (module.op(labels) or module.numpy_op(labels)) in _INDEX
+            and bool(labels.args)
+        )
         truth = labels.args[0] if hot and isinstance(labels, ast.Call) else labels
         spelling = Spelling(module, call if module.op(call) is not None else None)
         parts = {"t": module.span(truth), "s": module.span(scores)}
@@ -153,7 +163,12 @@ def _loss_of(module: Module, call: ast.expr) -> ast.expr | None:
         value = target
         if isinstance(value, ast.Name):
             definitions = module.definitions(value)
-            if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path or definitions[0].value is None:
+            if (
+                len(definitions) != 1
+                or definitions[0].kind != "assign"
+                or definitions[0].path
+                or definitions[0].value is None
+            ):
                 return None
             value = definitions[0].value
         if isinstance(value, ast.expr) and module.function(value) is function:
@@ -175,18 +190,36 @@ def _compared_labels(module: Module, target: ast.expr, call: ast.expr) -> ast.ex
         other = parent.right if parent.left is value else parent.left
     elif isinstance(parent, ast.Compare) and len(parent.comparators) == 1:
         other = parent.comparators[0] if parent.left is value else parent.left
-    elif isinstance(parent, ast.Call) and len(parent.args) >= 2 and (module.op(parent) or "") in ("equal", "not_equal", "subtract", "squared_difference"):
+    elif (
+        isinstance(parent, ast.Call)
+        and len(parent.args) >= 2
+        and (module.op(parent) or "") in ("equal", "not_equal", "subtract", "squared_difference")
+    ):
         other = parent.args[1] if parent.args[0] is value else parent.args[0]
     if other is None or other in module.cuts.dependent:
         return None
-    while isinstance(other, ast.Call) and module.op(other) == "cast" and other.args:
-        other = other.args[0]
-    if isinstance(other, ast.Name):
-        definitions = module.definitions(other)
-        value_ = definitions[0].value if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path else None
-        if isinstance(value_, ast.Call) and module.op(value_) in _INDEX:
-            return value_
-    return other
+    return _plain_labels(module, other)
+
+
+def _plain_labels(module: Module, node: ast.expr) -> ast.expr:
+    """The argmax of one-hot labels behind casts and names; else the labels without the casts around them."""
+    value, depth = node, 6
+    while depth:
+        depth -= 1
+        if isinstance(value, ast.Call) and module.op(value) == "cast" and value.args:
+            value = value.args[0]
+            if module.statement(value) is module.statement(node):
+                node = value
+        elif isinstance(value, ast.Name):
+            definitions = module.definitions(value)
+            if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path:
+                break
+            if definitions[0].value is None:
+                break
+            value = definitions[0].value
+        else:
+            break
+    return value if isinstance(value, ast.Call) and module.op(value) in _INDEX else node
 
 
 def _needless(module: Module, target: ast.expr, call: ast.expr) -> list[Def]:
@@ -198,13 +231,13 @@ def _needless(module: Module, target: ast.expr, call: ast.expr) -> list[Def]:
             assert isinstance(assign, ast.Assign)
             if len(assign.targets) != 1 or not isinstance(assign.targets[0], ast.Name) or assign.value is target:
                 continue
-            if module.function(assign) is not module.function(call):
+            # Only what is left of the argmax goes, not the scores and labels that the new loss reads.
+            is_left = assign.value in module.cuts.dependent and assign.value not in module.cuts.alive
+            if not is_left or module.function(assign) is not module.function(call):
                 continue
             for definition in module.reaching.bindings.get(assign.targets[0], []):
                 uses = definition.uses
                 if definition not in gone and uses and all(any(module.inside(u, p) for p in places) for u in uses):
-                    # Only what is left of the argmax goes, not the scores and labels that the new loss reads.
-                    if any(n in module.cuts.dependent and n not in module.cuts.alive for n in [assign.value]):
-                        gone.append(definition)
-                        places.append(assign)
+                    gone.append(definition)
+                    places.append(assign)
     return gone

@@ -82,7 +82,12 @@ class FromLogits(Rule):
             given = _argument_of(call, "from_logits", 2)
             if given is None and len(call.args) >= 2 and self._are_logits(module, call.args[1]):
                 yield call
-        elif name == "" and len(call.args) >= 2 and module.objects.kind(func) == "loss" and self._are_logits(module, call.args[1]):
+        elif (
+            name == ""
+            and len(call.args) >= 2
+            and module.objects.kind(func) == "loss"
+            and self._are_logits(module, call.args[1])
+        ):
             yield from self._for_probabilities(module, func)
 
     @staticmethod
@@ -113,13 +118,15 @@ class FromLogits(Rule):
             edits = [] if spelled is not None else [AddImport("from tensorflow import keras")]
             edits.append(ReplaceExpression(span, f"{spelled or f'keras.losses.{kind}'}(from_logits=True)"))
         else:
-            edits = [_with_keyword(module, node)]
+            made = _with_keyword(module, node)
+            edits = [made] if made is not None else []
         return self.finding(
             module,
             node,
             "This loss expects probabilities, but the last layer has no activation: its outputs are logits.",
             label="from_logits=False",
-            candidates=[Candidate("let the loss take logits", tuple(edits))],
+            candidates=[Candidate("let the loss take logits", tuple(edits))] if edits else [],
+            advice="Give the loss from_logits=True.",
             certain=False,
             numeric=True,
         )
@@ -131,9 +138,24 @@ def _argument_of(call: ast.Call, name: str, position: int) -> ast.expr | None:
     return found if found is not None or not unclear else call
 
 
-def _with_keyword(module: Module, node: ast.expr) -> ReplaceExpression:
+def _with_keyword(module: Module, node: ast.expr) -> ReplaceExpression | None:
     """The call with from_logits=True after its other arguments, in its own layout."""
+    assert isinstance(node, ast.Call)
     text = module.source(node)
-    assert isinstance(node, ast.Call) and text.endswith(")")
-    head = re.sub(r",?\s*$", "", text[:-1]) if node.args or node.keywords else text[:-1].rstrip()
-    return ReplaceExpression(module.span(node), f"{head}{', ' if node.args or node.keywords else ''}from_logits=True)")
+    start = len(module.source(node.func))
+    if not node.args and not node.keywords:
+        return ReplaceExpression(module.span(node), f"{text[:start]}(from_logits=True)")
+    if "#" in text:
+        # A comment may end the last line: before the first keyword there is none.
+        opening = text.index("(", start) + 1
+        new = f"{text[:opening]}from_logits=True, {text[opening:]}"
+        return ReplaceExpression(module.span(node), new) if not node.args else None
+    trailing = re.search(r",(\s*)\)$", text)
+    if trailing is None:
+        return ReplaceExpression(module.span(node), f"{text[:-1].rstrip()}, from_logits=True)")
+    last = [*node.args, *[k.value for k in node.keywords]][-1]
+    line = module.line_text(last.end_lineno or last.lineno)
+    indent = "\n" + line[: len(line) - len(line.lstrip())] if "\n" in trailing.group(1) else " "
+    return ReplaceExpression(
+        module.span(node), f"{text[: trailing.start()]},{indent}from_logits=True,{trailing.group(1)})"
+    )

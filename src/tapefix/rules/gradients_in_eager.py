@@ -27,7 +27,7 @@ _GRAPH_CODE = (
 
 
 class GradientsInEager(Rule):
-    """tf.gradients or K.gradients is called in eager code.
+    """`tf.gradients` or `K.gradients` is called in eager code.
 
     What it finds:
         `K.gradients(loss, x)` and `tf.gradients(loss, x)` in a file that neither builds graphs nor uses tf.function.

@@ -91,7 +91,11 @@ class Integers(Rule):
 def _as_float(module: Module, made: ast.Call) -> list[Edit]:
     """Edits that make the initial value of a variable a float; [] where it is one, or is not known."""
     value = argument(made, 0, "initial_value") or argument(made, 0, "value") or argument(made, 0, "initializer")
-    dtype = argument(made, 1, "dtype") if module.call_name(made) == "tf.constant" else next((k.value for k in made.keywords if k.arg == "dtype"), None)
+    dtype = (
+        argument(made, 1, "dtype")
+        if module.call_name(made) == "tf.constant"
+        else next((k.value for k in made.keywords if k.arg == "dtype"), None)
+    )
     if dtype is not None:
         if not is_integer_type(dtype) or (isinstance(dtype, ast.Attribute) and dtype.attr == "bool"):
             return []

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 _CLASSES: dict[str, str | None] = {
     "BinaryAccuracy": "BinaryCrossentropy", "CategoricalAccuracy": "CategoricalCrossentropy",
     "SparseCategoricalAccuracy": "SparseCategoricalCrossentropy", "Accuracy": None, "AUC": None, "Precision": None,
-    "Recall": None, "F1Score": None, "FBetaScore": None, "BinaryIoU": None, "IoU": None, "MeanIoU": None, "OneHotIoU": None,
-    "OneHotMeanIoU": None, "TruePositives": None, "TrueNegatives": None, "FalsePositives": None, "FalseNegatives": None,
-    "TopKCategoricalAccuracy": "CategoricalCrossentropy", "SparseTopKCategoricalAccuracy": "SparseCategoricalCrossentropy",
+    "Recall": None, "F1Score": None, "FBetaScore": None, "BinaryIoU": None, "IoU": None, "MeanIoU": None,
+    "OneHotIoU": None, "OneHotMeanIoU": None, "TruePositives": None, "TrueNegatives": None, "FalsePositives": None,
+    "FalseNegatives": None, "TopKCategoricalAccuracy": "CategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy": "SparseCategoricalCrossentropy",
 }  # fmt: skip
 _FUNCTIONS: dict[str, str | None] = {
     "binary_accuracy": "binary_crossentropy", "categorical_accuracy": "categorical_crossentropy",
@@ -40,7 +41,8 @@ class MetricAsLoss(Rule):
         such a metric.
 
     Why the gradient stops:
-        Metrics compare, round and count, and keep their counts in variables of their own: no gradient reaches the model.
+        Metrics compare, round and count, and keep their counts in variables of their own: no gradient comes
+        through them.
 
     Example:
         ```python
@@ -89,13 +91,16 @@ class MetricAsLoss(Rule):
                     if name.startswith("keras.metrics.") and kind in _FUNCTIONS:
                         yield loss, loss, kind
                     for origin in module.objects.origins(loss):
-                        if (kind := _class_kind(module, origin)) and isinstance(origin, ast.expr):
-                            yield origin, origin, kind
+                        made = _class_kind(module, origin)
+                        if made is not None and isinstance(origin, ast.expr):
+                            yield origin, origin, made
         for target in module.training.targets:
             value = _value(module, target)
             if value is None or not any(gradient.target is target for gradient in module.tapes.gradients):
                 continue
-            inner = one_minus(value) or (value.operand if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub) else value)
+            inner = one_minus(value) or (
+                value.operand if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub) else value
+            )
             if isinstance(inner, ast.Call):
                 name = module.call_name(inner) or ""
                 kind = name.rpartition(".")[2]
@@ -103,8 +108,9 @@ class MetricAsLoss(Rule):
                     yield value, inner, kind
                     continue
                 for origin in module.objects.origins(inner.func):
-                    if kind := _class_kind(module, origin):
-                        yield value, inner, kind
+                    made = _class_kind(module, origin)
+                    if made is not None:
+                        yield value, inner, made
 
     @staticmethod
     def _candidates(module: Module, place: ast.expr, maker: ast.expr, kind: str) -> list[Candidate]:
@@ -142,5 +148,9 @@ def _class_kind(module: Module, origin: ast.AST) -> str | None:
 def _value(module: Module, target: object) -> ast.expr | None:
     if isinstance(target, ast.Name):
         definitions = module.definitions(target)
-        return definitions[0].value if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path else None
+        return (
+            definitions[0].value
+            if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path
+            else None
+        )
     return target if isinstance(target, ast.Call) else None

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._soft import Cut, comparison_around, counts, cuts, first_argument, starves, straight_through
+from tapefix.rules._soft import (
+    Cut,
+    comparison_around,
+    counts,
+    cuts,
+    first_argument,
+    starves,
+    straight_through,
+    together,
+)
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -16,8 +25,8 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _IN_TENSORFLOW = {
-    "floor": "floor", "ceil": "math.ceil", "round": "round", "rint": "math.rint", "around": "round", "trunc": "math.floor",
-    "fix": "math.floor",
+    "floor": "floor", "ceil": "math.ceil", "round": "round", "rint": "math.rint", "around": "round",
+    "trunc": "math.floor", "fix": "math.floor",
 }  # fmt: skip
 
 
@@ -54,18 +63,19 @@ class Rounding(Rule):
     tokens = ("round", "floor", "ceil", "rint", "//", "trunc", "np.fix")
 
     def check(self, module: Module) -> Iterator[Finding]:
+        found = []
         for cut in cuts(module, "rounding"):
-            if comparison_around(module, cut.node) is not None:
-                continue
             inner = first_argument(cut.node)
-            if inner is None:
-                continue
+            if inner is not None and comparison_around(module, cut.node) is None:
+                found.append((cut, cut.node, [] if counts(module, cut) else self._candidates(module, cut, inner)))
+        for cut, place, candidates, others in together(module, found):
             yield self.finding(
                 module,
-                cut.node,
+                place,
                 f"Rounding has no gradient: {starves(cut)}.",
                 label="no gradient passes here",
-                candidates=[] if counts(module, cut) else self._candidates(module, cut, inner),
+                candidates=candidates,
+                notes=[(other, "and here") for other in others],
                 certain=cut.certain,
                 silent=cut.silent,
                 advice="Compute the loss from the values before they are rounded.",
@@ -75,7 +85,11 @@ class Rounding(Rule):
     def _candidates(module: Module, cut: Cut, inner: ast.expr) -> list[Candidate]:
         node, span, part = cut.node, module.span(cut.node), {"x": module.span(inner)}
         found = []
-        operation = (module.numpy_op(node) or (module.call_name(node) or "").removeprefix("math.")) if isinstance(node, ast.Call) else ""
+        operation = (
+            (module.numpy_op(node) or (module.call_name(node) or "").removeprefix("math."))
+            if isinstance(node, ast.Call)
+            else ""
+        )
         outside = operation if module.op(node) is None else ""
         spelling = Spelling(module, node)
         written = None
@@ -92,7 +106,10 @@ class Rounding(Rule):
         ladder = [removal]
         if passing is not None:
             estimator = Candidate(
-                "round forwards, pass the gradient backwards (straight-through estimator)", passing, safe=False, keeps_value=True
+                "round forwards, pass the gradient backwards (straight-through estimator)",
+                passing,
+                safe=False,
+                keeps_value=True,
             )
             ladder = [estimator, removal] if cut.effect == "layer" or _in_layer(module, node) else [removal, estimator]
         return [*found, *ladder]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding, Span
 from tapefix.rules._logs import inward, log_space, risky_logs
-from tapefix.rules._numeric import Risk, surely_matters, matters, worth_a_look
+from tapefix.rules._numeric import Risk, matters, surely_matters, worth_a_look
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 
-@dataclass(slots=True)
-class _Form:
+class _Form(NamedTuple):
     """A written-out function: what it is, its input, the template of its replacement and the name it made needless."""
 
     what: str
@@ -102,7 +100,7 @@ class SoftmaxByHand(Rule):
                 if form is not None:
                     yield form
         for risk in risky_logs(module):
-            if inward(module, risk) in ({"exp", "sum"},):
+            if inward(module, risk) == {"exp", "sum"}:
                 candidate = log_space(module, [risk], "use reduce_logsumexp")
                 inner = self._first_exponent(module, risk)
                 if candidate is not None and inner is not None:
@@ -111,16 +109,27 @@ class SoftmaxByHand(Rule):
     @staticmethod
     def _first_exponent(module: Module, risk: Risk) -> ast.expr | None:
         for vertex in [risk.argument, *module.flow.backward([risk.argument])]:
-            if isinstance(vertex, ast.Call) and module.op(vertex) == "exp" and vertex.args and vertex.lineno <= risk.node.lineno:
+            if (
+                isinstance(vertex, ast.Call)
+                and module.op(vertex) == "exp"
+                and vertex.args
+                and vertex.lineno <= risk.node.lineno
+            ):
                 return vertex.args[0]
         return None
 
     def _softmax(self, module: Module, node: ast.expr, top: ast.expr, bottom: ast.expr) -> _Form | None:
         exponent, name = _exponential(module, top)
         total = _only_value(module, bottom)
-        if isinstance(total, ast.BinOp) and isinstance(total.op, ast.Add) and isinstance(module.ranges.of(total.right).constant, float):
+        if (
+            isinstance(total, ast.BinOp)
+            and isinstance(total.op, ast.Add)
+            and isinstance(module.ranges.of(total.right).constant, float)
+        ):
             total = _only_value(module, total.left)
-        if exponent is None or not (isinstance(total, ast.Call) and module.op(total) in ("reduce_sum", "sum") and total.args):
+        if exponent is None or not (
+            isinstance(total, ast.Call) and module.op(total) in ("reduce_sum", "sum") and total.args
+        ):
             return None
         other, _ = _exponential(module, total.args[0])
         if other is None or ast.dump(other) != ast.dump(exponent):
@@ -136,7 +145,9 @@ class SoftmaxByHand(Rule):
             return None
         spelling = Spelling(module, total)
         parts = {"x": module.span(exponent), "axis": module.span(axis)}
-        edits: list[Edit] = [ReplaceExpression(module.span(node), f"{spelling.op('nn.softmax')}($x, axis=$axis)", parts)]
+        edits: list[Edit] = [
+            ReplaceExpression(module.span(node), f"{spelling.op('nn.softmax')}($x, axis=$axis)", parts)
+        ]
         edits += _clean(module, node, [name, _definition(module, bottom)])
         return _Form("a softmax", node, exponent, Candidate("use tf.nn.softmax", (*edits, *spelling.imports)))
 
@@ -156,13 +167,18 @@ class SoftmaxByHand(Rule):
     def _softplus(module: Module, call: ast.Call, operation: str) -> _Form | None:
         inner = call.args[0]
         if operation == "log1p":
-            exponent = inner.args[0] if isinstance(inner, ast.Call) and module.op(inner) == "exp" and inner.args else None
+            exponent = (
+                inner.args[0] if isinstance(inner, ast.Call) and module.op(inner) == "exp" and inner.args else None
+            )
         else:
             exponent = _one_plus_exp(module, inner)
         if exponent is None:
             return None
         spelling = Spelling(module, call)
-        edits = (ReplaceExpression(module.span(call), f"{spelling.op('nn.softplus')}($x)", {"x": module.span(exponent)}), *spelling.imports)
+        edits = (
+            ReplaceExpression(module.span(call), f"{spelling.op('nn.softplus')}($x)", {"x": module.span(exponent)}),
+            *spelling.imports,
+        )
         return _Form("a softplus", call, exponent, Candidate("use tf.nn.softplus", edits))
 
 
@@ -178,7 +194,12 @@ def _definition(module: Module, node: ast.expr) -> Def | None:
     if not isinstance(node, ast.Name):
         return None
     definitions = module.definitions(node)
-    if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path or definitions[0].scope is not module.scope(node):
+    if (
+        len(definitions) != 1
+        or definitions[0].kind != "assign"
+        or definitions[0].path
+        or definitions[0].scope is not module.scope(node)
+    ):
         return None
     return definitions[0]
 
@@ -213,6 +234,12 @@ def _one_plus_exp(module: Module, node: ast.expr) -> ast.expr | None:
     """`x` of `1 + exp(x)`."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         for one, other in ((node.left, node.right), (node.right, node.left)):
-            if isinstance(one, ast.Constant) and one.value == 1 and isinstance(other, ast.Call) and module.op(other) == "exp" and other.args:
+            if (
+                isinstance(one, ast.Constant)
+                and one.value == 1
+                and isinstance(other, ast.Call)
+                and module.op(other) == "exp"
+                and other.args
+            ):
                 return other.args[0]
     return None

@@ -9,7 +9,7 @@ class TensorToNumpy(DetourRule):
     """A tensor becomes an array or a number on its way to the loss.
 
     What it finds:
-        `.numpy()`, `float(t)`, `.item()`, `np.array(t)`, `K.eval(t)` and the like on the way from variables to the loss.
+        `.numpy()`, `float(t)`, `.item()`, `np.array(t)`, `K.eval(t)` and the like on the way to the loss.
 
     Why the gradient stops:
         The number knows nothing of the operations that it came from, so the tape cannot go back through it.

@@ -20,6 +20,7 @@ from tapefix.rules._soft import (
     starves,
     step_forms,
     through_casts,
+    together,
 )
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
@@ -60,20 +61,24 @@ class Threshold(Rule):
     tokens = (">", "<", "==", "greater", "less", "equal")
 
     def check(self, module: Module) -> Iterator[Finding]:
+        found = []
         for cut in cuts(module, "comparison", "rounding"):
             test = comparison_around(module, cut.node)
             if cut.kind == "rounding" and test is None:
                 continue
-            candidates = [] if counts(module, cut) else self._candidates(module, cut, test)
+            place = test if test is not None and cut.kind == "rounding" else cut.node
+            found.append((cut, place, [] if counts(module, cut) else self._candidates(module, cut, test)))
+        for cut, place, candidates, others in together(module, found):
             yield self.finding(
                 module,
-                cut.node if cut.kind == "comparison" or test is None else test,
+                place,
                 f"A comparison has no gradient: {starves(cut)}.",
                 label="no gradient passes here",
                 candidates=candidates,
+                notes=[(other, "and here") for other in others],
                 certain=cut.certain,
                 silent=cut.silent,
-                advice="Use a loss that is smooth in the prediction, such as a cross entropy, and keep this as a metric.",
+                advice="Use a loss that is smooth in the prediction (a cross entropy), and keep this as a metric.",
             )
 
     def _candidates(self, module: Module, cut: Cut, test: ast.expr | None) -> list[Candidate]:
@@ -90,7 +95,8 @@ class Threshold(Rule):
 
     @staticmethod
     def _agreements(module: Module, cut: Cut, test: ast.expr, spelling: Spelling) -> list[Candidate]:
-        if not is_turned_round(module, test):
+        sides = operands(module, test)
+        if sides is None or is_turned_round(module, test) != (sides[2] == "=="):
             return []  # a loss that grows with the number of hits: what is meant cannot be known
         made = agreement(module, test, spelling)
         if made is None:
@@ -106,14 +112,21 @@ class Threshold(Rule):
                 softened, own = (forms[0][1], forms[0][2]) if forms else (None, {})
             if softened is None or not own:
                 return []
-            edits.append(ReplaceExpression(module.span(through_casts(module, cut.node)), softened, own))
+            # The casts around it go with the equality test, unless they stand elsewhere.
+            place = cut.node if module.inside(cut.node, test) else through_casts(module, cut.node)
+            edits.append(ReplaceExpression(module.span(place), softened, own))
         return [Candidate("measure how far prediction and target are apart", (*edits, *spelling.imports), safe=False)]
 
     @staticmethod
     def _edits(module: Module, node: ast.expr, text: str, parts: dict[str, Span], spelling: Spelling) -> list[Edit]:
         """The soft form in place of the comparison, and of the cast or tf.where around it."""
         parent = module.parent(node)
-        if isinstance(parent, ast.Call) and module.op(parent) in ("where", "switch") and len(parent.args) == 3 and parent.args[0] is node:
+        if (
+            isinstance(parent, ast.Call)
+            and (module.op(parent) or module.numpy_op(parent)) in ("where", "switch")
+            and len(parent.args) == 3
+            and parent.args[0] is node
+        ):
             one, zero = parent.args[1], parent.args[2]
             values = module.ranges.of(one).constant, module.ranges.of(zero).constant
             if values == (1.0, 0.0):

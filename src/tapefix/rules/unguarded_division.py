@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 from tapefix.codemods.edits import Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._logs import risky_logs
-from tapefix.rules._numeric import Risk, behind, by_function, guarded_in_vain, leader, matters, measured_bad, measured_numeric, other_bound, worth_a_look
+from tapefix.rules._numeric import (
+    Risk,
+    behind,
+    by_function,
+    is_guarded_elsewhere,
+    leader,
+    matters,
+    measured_bad,
+    measured_numeric,
+    other_bound,
+    worth_a_look,
+)
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -19,6 +30,8 @@ if TYPE_CHECKING:
 
 _DIVISIONS = ("divide", "truediv", "div", "realdiv")
 _BY_OTHER_RULES = ("sqrt", "norm", "reduce_euclidean_norm", "reduce_std", "std")
+# Zero only where they underflow.
+_POSITIVE = ("exp", "softplus")
 _ZEROS = ("zeros", "Zeros", "zeros_like")
 
 
@@ -64,20 +77,32 @@ class UnguardedDivision(Rule):
         weights: list[Risk] = []
         for node, numerator, denominator in divisions:
             found = module.ranges.of(denominator)
-            if found.zero_free or found.constant is not None or not (module.training.is_recorded(node) or measured_bad(module, node)):
+            if (
+                found.zero_free
+                or found.constant is not None
+                or not (module.training.is_recorded(node) or measured_bad(module, node))
+            ):
                 continue
             if found.guarded and not (measured_numeric(module) and measured_bad(module, node)):
                 continue
             if _is_zero_weight(module, denominator):
                 weights.append(Risk(node, denominator, found))
-            elif _can_vanish(module, denominator) and (matters(module, node, denominator) or matters(module, node, numerator)):
+            elif _can_vanish(module, denominator) and (
+                matters(module, node, denominator) or matters(module, node, numerator)
+            ):
                 risks.append(Risk(node, denominator, found))
         if weights:
             yield self._advice(module, weights)
             owners = {module.class_of(risk.node) or module.function(risk.node) for risk in weights}
             risks = [r for r in risks if (module.class_of(r.node) or module.function(r.node)) not in owners]
-        logged = {d for risk in risky_logs(module) for n in ast.walk(risk.argument) if isinstance(n, ast.Name) for d in module.definitions(n)}
-        risks = [r for r in risks if guarded_in_vain(module, r.argument) is None and not _names(module, r.argument) & logged]
+        logged = {
+            d
+            for risk in risky_logs(module)
+            for n in ast.walk(risk.argument)
+            if isinstance(n, ast.Name)
+            for d in module.definitions(n)
+        }
+        risks = [r for r in risks if not is_guarded_elsewhere(module, r) and not _names(module, r.argument) & logged]
         for group in by_function(module, risks):
             first = leader(module, group)
             yield self.finding(
@@ -99,11 +124,19 @@ class UnguardedDivision(Rule):
                 yield node, node.left, node.right
         for statement in module.all(ast.AugAssign):
             assert isinstance(statement, ast.AugAssign)
-            if isinstance(statement.op, ast.Div) and not isinstance(statement.value, ast.Constant) and isinstance(statement.target, ast.Name):
+            if (
+                isinstance(statement.op, ast.Div)
+                and not isinstance(statement.value, ast.Constant)
+                and isinstance(statement.target, ast.Name)
+            ):
                 yield statement.value, statement.value, statement.value
         for call in module.calls:
             operation = module.op(call)
-            if operation in _DIVISIONS and len(call.args) >= 2 and not any(isinstance(a, ast.Starred) for a in call.args):
+            if (
+                operation in _DIVISIONS
+                and len(call.args) >= 2
+                and not any(isinstance(a, ast.Starred) for a in call.args)
+            ):
                 yield call, call.args[0], call.args[1]
             elif operation == "reciprocal" and call.args:
                 yield call, call.args[0], call.args[0]
@@ -142,7 +175,10 @@ class UnguardedDivision(Rule):
                 statement = module.statement(node)
                 if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
                     name = statement.target.id
-                    replaced += [ReplaceStatement(module.span(statement), f"{name} = {divide}({name}, $b)", {"b": span}), *spelling.imports]
+                    replaced += [
+                        ReplaceStatement(module.span(statement), f"{name} = {divide}({name}, $b)", {"b": span}),
+                        *spelling.imports,
+                    ]
         epsilon = Candidate("add an epsilon to the denominator", tuple(added))
         no_nan = Candidate("use divide_no_nan, which gives 0 for a division by 0", tuple(replaced))
         sums = all(risk.range.low >= 0 or _is_sum(module, risk.argument) for risk in group)
@@ -156,11 +192,13 @@ def _can_vanish(module: Module, denominator: ast.expr) -> bool:
     operation = module.op(base) or ""
     if operation in _BY_OTHER_RULES or _sums_exponentials(module, base):
         return False
+    if operation in _POSITIVE and not measured_bad(module, denominator):
+        return False
     found = module.ranges.of(denominator)
     if denominator in module.flow.learned or measured_bad(module, denominator):
         return True
     # A scale of the data that was computed once, before the training, is a setting as well.
-    return found.low == 0 and module.training.is_recorded(base)
+    return (found.low == 0 or _is_sum(module, denominator)) and module.training.is_recorded(base)
 
 
 def _is_sum(module: Module, node: ast.expr, depth: int = 4) -> bool:
@@ -190,8 +228,13 @@ def _is_zero_weight(module: Module, denominator: ast.expr) -> bool:
     """Is the denominator a variable that is initialised with zeros?"""
     for origin in module.objects.origins(denominator):
         if isinstance(origin, ast.Call) and module.objects.made_kind(origin) == "variable":
-            for value in [*origin.args, *[k.value for k in origin.keywords if k.arg in ("initializer", "initial_value", None)]]:
-                if isinstance(value, ast.Constant) and (value.value == "zeros" or (isinstance(value.value, float) and value.value == 0)):
+            for value in [
+                *origin.args,
+                *[k.value for k in origin.keywords if k.arg in ("initializer", "initial_value", None)],
+            ]:
+                if isinstance(value, ast.Constant) and (
+                    value.value == "zeros" or (isinstance(value.value, float) and value.value == 0)
+                ):
                     return True
                 name = module.call_name(value) or module.name(value) or ""
                 if name.rpartition(".")[2] in _ZEROS:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._logs import TOKENS, clipped, inward, is_certain, log_space, risky_logs, softened
 from tapefix.rules._deviations import scale_candidates
+from tapefix.rules._logs import TOKENS, clipped, inward, is_certain, log_space, risky_logs, softened
 from tapefix.rules._numeric import Risk, by_function, leader
 from tapefix.rules.base import Rule
 
@@ -78,5 +78,5 @@ class UnguardedLog(Rule):
         )
 
 
-def _is_of_another_rule(kinds: set[str]) -> bool:
+def _is_of_another_rule(kinds: frozenset[str]) -> bool:
     return kinds in ({"softmax"}, {"sigmoid"}, {"exp"}) or kinds == {"exp", "sum"}

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from tapefix.findings import Finding
 from tapefix.rules._logs import clipped
-from tapefix.rules._numeric import Risk, by_function, guarded_in_vain, leader, matters, measured_bad, measured_numeric, one_minus, worth_a_look
+from tapefix.rules._numeric import (
+    Risk,
+    by_function,
+    is_guarded_elsewhere,
+    leader,
+    matters,
+    measured_bad,
+    measured_numeric,
+    one_minus,
+    worth_a_look,
+)
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -47,7 +57,11 @@ class UnguardedPower(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         if not worth_a_look(module):
             return
-        risks = [risk for risk in self._risks(module) if guarded_in_vain(module, risk.argument) is None and matters(module, risk.node, risk.argument)]
+        risks = [
+            risk
+            for risk in self._risks(module)
+            if not is_guarded_elsewhere(module, risk) and matters(module, risk.node, risk.argument)
+        ]
         for group in by_function(module, risks):
             first = leader(module, group)
             yield self.finding(

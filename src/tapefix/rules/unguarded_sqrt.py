@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._numeric import Risk, by_function, guarded_in_vain, leader, matters, measured_bad, measured_numeric, other_bound, worth_a_look
+from tapefix.rules._numeric import (
+    Risk,
+    by_function,
+    in_branch,
+    is_guarded_elsewhere,
+    leader,
+    matters,
+    measured_bad,
+    measured_numeric,
+    other_bound,
+    worth_a_look,
+)
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -29,7 +40,8 @@ class UnguardedSqrt(Rule):
         epsilon under the root: distances of equal points, gradient penalties, deviations of constant batches.
 
     Why the gradient stops:
-        The slope of a root at 0 is infinite. Times the 0 that comes next in the chain it is NaN, and every weight with it.
+        The slope of a root at 0 is infinite. Times the 0 that comes next in the chain it is NaN, and every weight
+        with it.
 
     Example:
         ```python
@@ -55,7 +67,11 @@ class UnguardedSqrt(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         if not worth_a_look(module):
             return
-        risks = [risk for risk in self._risks(module) if guarded_in_vain(module, risk.argument) is None and matters(module, risk.node, risk.argument)]
+        risks = [
+            risk
+            for risk in self._risks(module)
+            if not is_guarded_elsewhere(module, risk) and matters(module, risk.node, risk.argument)
+        ]
         for group in by_function(module, risks):
             first = leader(module, group)
             edits: list[Edit] = []
@@ -80,14 +96,19 @@ class UnguardedSqrt(Rule):
             if not call.args or isinstance(call.args[0], ast.Starred):
                 continue
             inner = call.args[0]
-            if operation in _ROOTS or (operation in ("pow", "power") and len(call.args) == 2 and _is_half(module, call.args[1])):
+            if operation in _ROOTS or (
+                operation in ("pow", "power") and len(call.args) == 2 and _is_half(module, call.args[1])
+            ):
                 found = module.ranges.of(inner)
-                if found.positive or (found.guarded and not (measured and measured_bad(module, call))) or _inside_where(module, call):
+                # TensorFlow's gradient of a root is 0 where nothing comes back from above, as in a branch of tf.where.
+                if (
+                    found.positive
+                    or (found.guarded and not (measured and measured_bad(module, call)))
+                    or in_branch(module, call)
+                ):
                     continue
                 yield Risk(call, inner, found)
-            elif operation in _NORMS and _is_euclidean(call, operation):
-                yield Risk(call, inner, module.ranges.of(inner))
-            elif operation in _DEVIATIONS:
+            elif (operation in _NORMS and _is_euclidean(call, operation)) or operation in _DEVIATIONS:
                 yield Risk(call, inner, module.ranges.of(inner))
         for node in module.all(ast.BinOp):
             assert isinstance(node, ast.BinOp)
@@ -117,7 +138,10 @@ class UnguardedSqrt(Rule):
                 inner = f"{spelling.prefix}.var($x{rest})"
             else:
                 inner = f"{spelling.op('math.reduce_variance')}($x{rest})"
-            return [ReplaceExpression(module.span(node), f"{spelling.op('sqrt')}({inner} + {small})", parts), *spelling.imports]
+            return [
+                ReplaceExpression(module.span(node), f"{spelling.op('sqrt')}({inner} + {small})", parts),
+                *spelling.imports,
+            ]
         bounded = other_bound(module, risk.argument, small, None)
         if bounded:
             return bounded
@@ -135,20 +159,7 @@ def _is_euclidean(call: ast.Call, operation: str) -> bool:
     return order is None or (isinstance(order, ast.Constant) and order.value in (None, 2, "euclidean", "fro", 2.0))
 
 
-def _inside_where(module: Module, node: ast.expr) -> bool:
-    """In a branch of tf.where: TensorFlow's gradient of a root is 0 where nothing comes back from above."""
-    below: ast.AST = node
-    for above in module.ancestors(node):
-        if isinstance(above, ast.stmt):
-            return False
-        if isinstance(above, ast.Call) and module.op(above) == "where" and len(above.args) == 3 and below is not above.args[0]:
-            return True
-        below = above
-    return False
-
-
 def _is_input_gradient(module: Module, node: ast.expr) -> bool:
     """Is the root taken of a gradient, as in a gradient penalty?"""
     calls = {gradient.call for gradient in module.tapes.gradients}
     return bool(calls) and not calls.isdisjoint(module.flow.backward([node]))
-

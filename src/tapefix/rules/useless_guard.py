@@ -71,11 +71,18 @@ class UselessGuard(Rule):
             yield self.finding(
                 module,
                 statement,
-                f"The result of this clip is thrown away: tensors are not changed in place, and {name.id} stays as it was.",
+                f"The result of this clip is thrown away: tensors do not change in place, {name.id} stays as it was.",
                 label="has no effect",
-                candidates=[Candidate("keep the result", (ReplaceStatement(module.span(statement), template, {"call": module.span(call)}),))],
+                candidates=[
+                    Candidate(
+                        "keep the result",
+                        (ReplaceStatement(module.span(statement), template, {"call": module.span(call)}),),
+                    )
+                ],
                 notes=[(used[0], "not guarded")],
-                certain=any(surely_matters(module, node, inner) for node, inner in self._operations(module) if node in used),
+                certain=any(
+                    surely_matters(module, node, inner) for node, inner in self._operations(module) if node in used
+                ),
                 numeric=True,
             )
 
@@ -88,7 +95,7 @@ class UselessGuard(Rule):
             yield self.finding(
                 module,
                 node,
-                "In a graph TensorFlow adds this epsilon to the 1 first, where float32 loses it: the value can still be 0.",
+                "In a graph this epsilon is added to the 1 first, where float32 loses it: the value can still be 0.",
                 label="the epsilon is too small beside 1",
                 candidates=[Candidate("use an epsilon that float32 keeps", edits)],
                 certain=False,

@@ -301,8 +301,9 @@ class VariableNotTrained(Rule):
         target = module.parent(made).targets[0]  # type: ignore[union-attr]
         name = module.source(target)
         candidates = []
-        if len(reached) == 1 and self._sees(module, reached[0], target):
-            edits = with_more(module, reached[0], name, single=True)
+        spelled = self._spelled_there(module, reached[0], target) if len(reached) == 1 else None
+        if spelled is not None:
+            edits = with_more(module, reached[0], spelled, single=True)
             if edits is not None:
                 candidates = [Candidate(f"train {name}, too", edits, trains_more=True)]
         yield self.finding(
@@ -317,7 +318,17 @@ class VariableNotTrained(Rule):
             advice="" if candidates else f"Add {name} to the list that is differentiated and updated.",
         )
 
-    def _sees(self, module: Module, gradient: GradientCall, target: ast.AST) -> bool:
+    def _spelled_there(self, module: Module, gradient: GradientCall, target: ast.AST) -> str | None:
+        """The variable as the place of the gradient call writes it."""
         if isinstance(target, ast.Name):
-            return bool(module.scope(gradient.call).lookup(target.id)) or module.function(gradient.call) is None
-        return module.class_of(gradient.call) is module.class_of(target)
+            seen = module.scope(gradient.call).lookup(target.id) or module.function(gradient.call) is None
+            return target.id if seen else None
+        assert isinstance(target, ast.Attribute)
+        owner = module.class_of(target)
+        if module.class_of(gradient.call) is owner:
+            return module.source(target)
+        for item in gradient.source_items():
+            # Another variable of the same object is in the list: `line.slope`.
+            if isinstance(item, ast.Attribute) and owner in [module.objects.instance_class(o) for o in module.objects.origins(item.value)]:
+                return f"{module.source(item.value)}.{target.attr}"
+        return None

@@ -82,7 +82,7 @@ class VariablesBeforeBuild(Rule):
             if self._unbuilt(module, capture):
                 message = (
                     f"`{module.source(capture.target)}` is read before the model is built, so the list is empty and "
-                    'stays so: apply_gradients raises "not enough values to unpack (expected 2, got 0)". '
+                    "stays so: apply_gradients raises `ValueError: not enough values to unpack (expected 2, got 0)`. "
                     "Wrong is only the moment at which it is read."
                 )
                 yield self._finding(module, capture, message, "empty at this moment", silent=False)

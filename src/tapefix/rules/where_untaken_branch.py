@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._numeric import in_double, matters, worth_a_look
+from tapefix.rules._numeric import in_double, matters, speaks_of, worth_a_look
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+_AT_ZERO = ("acos", "asin", "atanh", "arccos", "arcsin", "arctanh")
 _COMPARISONS = {"greater": ">", "greater_equal": ">", "less": "<", "less_equal": "<"}
 
 
@@ -33,9 +34,9 @@ class WhereUntakenBranch(Rule):
         ```python
         import tensorflow as tf
 
-        w = tf.Variable([1.0, 2.0, -3.0])
+        w = tf.Variable([1.0, 2.0, 0.0])
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.where(w > 20.0, w, tf.exp(50.0 * w)) * 1e-30 + tf.where(w > 0.0, tf.math.log(w * 0.0 + tf.nn.relu(w)), 0.0))
+            loss = tf.reduce_sum(tf.where(w > 0.0, w * tf.math.log(w), 0.0))
         gradients = tape.gradient(loss, [w])
         ```
 
@@ -58,13 +59,13 @@ class WhereUntakenBranch(Rule):
                 (bad, inner, taken)
                 for taken, branch in ((True, call.args[1]), (False, call.args[2]))
                 for bad, inner in self._operations(module, branch)
-                if self._protects(module, call.args[0], inner) and matters(module, bad, inner)
+                if speaks_of(module, call.args[0], inner) and matters(module, bad, inner)
             ]
             if not risks:
                 continue
             edits: list[Edit] = []
-            for _, inner, taken in risks:
-                edits += self._guard(module, call, inner, taken)
+            for bad, inner, taken in risks:
+                edits += self._guard(module, call, bad, inner, taken)
             bad = risks[0][0]
             yield self.finding(
                 module,
@@ -83,7 +84,12 @@ class WhereUntakenBranch(Rule):
         places = [branch]
         if isinstance(branch, ast.Name):
             definitions = module.definitions(branch)
-            if len(definitions) == 1 and definitions[0].kind == "assign" and not definitions[0].path and definitions[0].value is not None:
+            if (
+                len(definitions) == 1
+                and definitions[0].kind == "assign"
+                and not definitions[0].path
+                and definitions[0].value is not None
+            ):
                 places.append(definitions[0].value)
         for place in places:
             for node in ast.walk(place):
@@ -94,12 +100,20 @@ class WhereUntakenBranch(Rule):
                         (operation == "exp" and found.high > 88)
                         or (operation in ("log", "pow", "power") and found.low <= 0 and not found.guarded)
                         or (operation == "log1p" and found.low <= -1 and not isinstance(inner, ast.Call))
-                        or (operation in ("acos", "asin", "atanh", "acosh", "lgamma") and not found.guarded)
+                        or (operation in (*_AT_ZERO, "lgamma") and not found.guarded)
                     ):
                         yield node, inner
-                    elif operation in ("divide", "truediv") and len(node.args) == 2 and not module.ranges.of(node.args[1]).zero_free:
+                    elif (
+                        operation in ("divide", "truediv")
+                        and len(node.args) == 2
+                        and not module.ranges.of(node.args[1]).zero_free
+                    ):
                         yield node, node.args[1]
-                elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not isinstance(node.right, ast.Constant):
+                elif (
+                    isinstance(node, ast.BinOp)
+                    and isinstance(node.op, ast.Div)
+                    and not isinstance(node.right, ast.Constant)
+                ):
                     found = module.ranges.of(node.right)
                     if not found.zero_free and not found.guarded:
                         yield node, node.right
@@ -109,19 +123,7 @@ class WhereUntakenBranch(Rule):
                         yield node, node.left
 
     @staticmethod
-    def _protects(module: Module, condition: ast.expr, inner: ast.expr) -> bool:
-        """Does the condition speak of the argument: share a name that is computed with it?"""
-        names = {d for n in ast.walk(inner) if isinstance(n, ast.Name) for d in module.definitions(n) if d.kind != "import"}
-        names = {d for d in names if not isinstance(d.value, ast.Constant)}
-        tested = {d for n in ast.walk(condition) if isinstance(n, ast.Name) for d in module.definitions(n)}
-        tested |= {v for d in tested for v in module.flow.inputs(d) if not isinstance(v, ast.AST)}  # type: ignore[misc]
-        for definition in list(tested):
-            if definition.value is not None:
-                tested |= {d for n in ast.walk(definition.value) if isinstance(n, ast.Name) for d in module.definitions(n)}
-        return bool(names & tested)
-
-    @staticmethod
-    def _guard(module: Module, call: ast.Call, inner: ast.expr, taken: bool) -> list[Edit]:
+    def _guard(module: Module, call: ast.Call, bad: ast.expr, inner: ast.expr, taken: bool) -> list[Edit]:
         spelling = Spelling(module, call)
         span = module.span(inner)
         compared = _comparison(module, call.args[0])
@@ -136,16 +138,24 @@ class WhereUntakenBranch(Rule):
                 parts = {"x": span, "t": module.span(bound)}
                 return [ReplaceExpression(span, f"{function}($x, $t)", parts), *spelling.imports]
         condition = call.args[0]
-        where, ones = spelling.op("where"), spelling.op("ones_like")
+        where = spelling.op("where")
+        # A number at which the operation and its slope are finite: log, powers and quotients at 1, arc functions at 0.
+        harmless = spelling.op("zeros_like" if module.op(bad) in _AT_ZERO else "ones_like")
         parts = {"x": span, "c": module.span(condition)}
-        text = f"{where}($c, $x, {ones}($x))" if taken else f"{where}($c, {ones}($x), $x)"
+        text = f"{where}($c, $x, {harmless}($x))" if taken else f"{where}($c, {harmless}($x), $x)"
         return [ReplaceExpression(span, text, parts), *spelling.imports]
 
 
 def _comparison(module: Module, node: ast.expr) -> tuple[ast.expr, str, ast.expr] | None:
     """`x > t` as (x, ">", t)."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        sign = ">" if isinstance(node.ops[0], (ast.Gt, ast.GtE)) else "<" if isinstance(node.ops[0], (ast.Lt, ast.LtE)) else None
+        sign = (
+            ">"
+            if isinstance(node.ops[0], (ast.Gt, ast.GtE))
+            else "<"
+            if isinstance(node.ops[0], (ast.Lt, ast.LtE))
+            else None
+        )
         return (node.left, sign, node.comparators[0]) if sign else None
     if isinstance(node, ast.Call) and len(node.args) == 2 and (sign := _COMPARISONS.get(module.op(node) or "")):
         return node.args[0], sign, node.args[1]

@@ -1,0 +1,230 @@
+"""TPF505: a value computed from weights in `build` or `__init__` and used in the forward pass."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.codemods.edits import Edit, Move, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_MAKERS = ("__init__", "build")
+
+
+class DerivedInBuild(Rule):
+    """Weights are combined where they are made, so the forward pass uses a constant.
+
+    What it finds:
+        `self.kernel = self.mu + self.sigma * noise` in `build` or `__init__`, where `mu` and `sigma` are weights and
+        the forward pass uses `self.kernel`.
+
+    Why the gradient stops:
+        The tape records the forward pass. What was computed before it is a constant there: the weights behind it get
+        the gradient None, or, in Keras 3, a tensor of a graph that no longer exists.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+
+        class Positive(tf.keras.layers.Layer):
+            def build(self, input_shape):
+                self.raw = self.add_weight(name="raw", shape=(input_shape[-1], 2), initializer="zeros")
+                self.kernel = tf.exp(self.raw)
+
+            def call(self, inputs):
+                return tf.matmul(inputs, self.kernel)
+
+
+        layer = Positive()
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(layer(tf.ones([4, 3])))
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        ```
+
+    Fix safety:
+        Safe: the same value, computed from the weights at each call.
+    """
+
+    code = "TPF505"
+    name = "derived-in-build"
+    safety = "safe"
+    tokens = ("add_weight", "Variable(")
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        for owner in module.objects.classes.values():
+            forward = module.objects.forward_method(owner)
+            if forward is None or forward not in owner.body:
+                continue
+            derived: list[ast.Assign] = []
+            for maker in owner.body:
+                if isinstance(maker, ast.FunctionDef) and maker.name in _MAKERS:
+                    derived += self._derived(module, owner, maker, {_name(d) for d in derived})
+            used = [d for d in derived if self._reads(module, owner, forward, _name(d)) or self._feeds(derived, d)]
+            if not used or not any(self._reads(module, owner, forward, _name(d)) for d in used):
+                continue
+            edits = self._edits(module, owner, forward, used)
+            names = " and ".join(f"self.{_name(d)}" for d in used)
+            yield self.finding(
+                module,
+                used[0],
+                f"{names} {'is' if len(used) == 1 else 'are'} computed from weights before the forward pass, where no tape records it: "
+                "in the forward pass this is a constant.",
+                label="computed once",
+                candidates=[Candidate(f"compute it in {forward.name}", edits, trains_more=True, keeps_value=False)] if edits is not None else (),
+                notes=[(forward, "used here")],
+                silent=True,
+                advice="" if edits is not None else f"Compute it in {forward.name} from the weights.",
+            )
+
+    # -------------------------------------------------------------- what is derived
+
+    def _derived(self, module: Module, owner: ast.ClassDef, maker: ast.FunctionDef, known: set[str]) -> list[ast.Assign]:
+        """The statements of `maker` that compute an attribute from weights of the class."""
+        found: list[ast.Assign] = []
+        names = set(known)
+        for statement in maker.body:
+            if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Attribute)):
+                continue
+            target = statement.targets[0]
+            if not module.objects.is_self(target.value) or len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+                continue
+            if self._computes(module, owner, statement.value, names):
+                found.append(statement)
+                names.add(target.attr)
+        return found
+
+    def _computes(self, module: Module, owner: ast.ClassDef, value: ast.expr, derived: set[str]) -> bool:
+        """Is `value` arithmetic or an operation on a weight, or on what was derived from one?"""
+        if not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Call)) or module.objects.made_kind(value) is not None:
+            return False
+        if isinstance(value, ast.Call) and module.op(value) is None:
+            return False
+        if isinstance(value, ast.Call) and module.op(value) in ("stop_gradient", "zeros_like", "ones_like", "shape", "constant"):
+            return False
+        for node in _operands(module, value):
+            if isinstance(node, ast.Attribute) and module.objects.is_self(node.value):
+                if node.attr in derived or self._is_weight(module, owner, node.attr):
+                    return True
+            elif isinstance(node, ast.Name):
+                for definition in module.definitions(node):
+                    if definition.value is not None and not definition.path and self._computes(module, owner, definition.value, derived):
+                        return True
+                    if definition.value is not None and module.objects.made_kind(definition.value) == "variable":
+                        return True
+        return False
+
+    def _is_weight(self, module: Module, owner: ast.ClassDef, name: str) -> bool:
+        writes = module.objects.attribute_writes.get((owner, name), [])
+        if len(writes) != 1:
+            return False
+        call = writes[0][0]
+        if not isinstance(call, ast.Call) or module.objects.made_kind(call) != "variable":
+            return False
+        return not any(k.arg == "trainable" and isinstance(k.value, ast.Constant) and not k.value.value for k in call.keywords)
+
+    def _reads(self, module: Module, owner: ast.ClassDef, function: ast.FunctionDef, name: str) -> bool:
+        return any(module.inside(n, function) for n in self._uses(module, owner, name))
+
+    def _uses(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.Attribute]:
+        return [n for n in module.all(ast.Attribute) if n.attr == name and isinstance(n.ctx, ast.Load) and module.class_of(n) is owner and module.objects.is_self(n.value)]  # type: ignore[attr-defined, misc]
+
+    def _feeds(self, derived: list[ast.Assign], one: ast.Assign) -> bool:
+        """Is it used by another derived value?"""
+        return any(
+            isinstance(n, ast.Attribute) and n.attr == _name(one) for other in derived if other is not one for n in ast.walk(other.value)
+        )
+
+    # -------------------------------------------------------------- moving it
+
+    def _edits(self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef, used: list[ast.Assign]) -> tuple[Edit, ...] | None:
+        """The statements, with the local values that only they need, at the start of the forward pass."""
+        maker = module.function(used[0])
+        if not isinstance(maker, ast.FunctionDef) or any(module.function(d) is not maker for d in used):
+            return None
+        moving = self._with_locals(module, maker, used)
+        if moving is None:
+            return None
+        edits: list[Edit] = [Move(tuple(module.span(s) for s in moving), module.span(forward), "first")]
+        taken = set(module.reaching.scope_of[forward].defs)
+        for statement in used:
+            name = _name(statement)
+            uses = self._uses(module, owner, name)
+            inside = [n for n in uses if module.inside(n, forward) or any(module.inside(n, s) for s in moving)]
+            if len(inside) != len(uses) or name in taken or self._used_outside(module, name):
+                continue  # read elsewhere, too: it stays an attribute
+            edits += [ReplaceExpression(module.span(n), name) for n in [statement.targets[0], *inside]]
+        moved_names = {t.id for s in moving if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
+        if moved_names & taken:
+            return None
+        parameter = self._input_parameter(maker)
+        if parameter is None:
+            return tuple(edits)
+        arguments = module.objects.parameters(forward)
+        for statement in moving:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and node.id == parameter and isinstance(node.ctx, ast.Load):
+                    if not arguments:
+                        return None
+                    edits.append(ReplaceExpression(module.span(node), f"{arguments[0].arg}.shape"))
+        return tuple(edits)
+
+    def _used_outside(self, module: Module, name: str) -> bool:
+        """Is the attribute read on something else than self: `layer.kernel`?"""
+        return any(n.attr == name and isinstance(n.ctx, ast.Load) and not module.objects.is_self(n.value) for n in module.all(ast.Attribute))  # type: ignore[attr-defined]
+
+    def _input_parameter(self, maker: ast.FunctionDef) -> str | None:
+        names = [a.arg for a in maker.args.args][1:]
+        return names[0] if maker.name == "build" and names else None
+
+    def _with_locals(self, module: Module, maker: ast.FunctionDef, used: list[ast.Assign]) -> list[ast.stmt] | None:
+        """`used` and the assignments of local names that nothing else needs, in their order; None where that is not all."""
+        moving: list[ast.stmt] = list(used)
+        queue: list[ast.AST] = list(used)
+        allowed = self._input_parameter(maker)
+        while queue:
+            statement = queue.pop()
+            for node in ast.walk(statement):
+                if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
+                    continue
+                for definition in module.definitions(node):
+                    if definition.scope.node is not maker or module.objects.is_self(node) or definition.name == allowed:
+                        continue
+                    home = module.statement(definition.node) if definition.kind == "assign" else None
+                    if home is None or home not in maker.body or module.objects.made_kind(definition.value or node) is not None:
+                        return None  # a parameter of __init__, a loop, a layer: not known in the forward pass
+                    if home not in moving:
+                        moving.append(home)
+                        queue.append(home)
+        for statement in moving:
+            for definition in module.reaching.scope_of[maker].defs.values():
+                for one in definition:
+                    if module.inside(one.node, statement) and any(not any(module.inside(u, s) for s in moving) for u in one.uses):
+                        return None  # needed by what stays
+        return [s for s in maker.body if s in moving]
+
+
+def _name(statement: ast.Assign) -> str:
+    target = statement.targets[0]
+    assert isinstance(target, ast.Attribute)
+    return target.attr
+
+
+def _operands(module: Module, node: ast.expr) -> list[ast.expr]:
+    """The names and attributes whose values enter an expression (not those whose shape is read only)."""
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return [node] if not (isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "name")) else []
+    if isinstance(node, ast.Call):
+        if module.op(node) in ("shape", "size", "rank", "zeros_like", "ones_like"):
+            return []
+        method = [node.func.value] if isinstance(node.func, ast.Attribute) and module.name(node.func) is None else []
+        arguments = [*node.args, *[k.value for k in node.keywords if k.arg not in ("shape", "axis", "dtype")]]
+        return [n for a in [*method, *arguments] for n in _operands(module, a)]
+    if isinstance(node, ast.Subscript):
+        return _operands(module, node.value)
+    return [n for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for n in _operands(module, child)]

@@ -1,0 +1,204 @@
+"""TPF504: variables that Keras 3 or tf.Module does not see."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.tapes import argument
+from tapefix.codemods.edits import Insert, ReplaceExpression
+from tapefix.findings import Candidate, Finding
+from tapefix.rules._weights import add_weight, imports_for
+from tapefix.rules.base import Rule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
+
+_LISTS = ("trainable_variables", "variables", "trainable_weights", "weights")
+
+
+class UntrackedVariable(Rule):
+    """A variable is on an object that does not list it among its trainable variables.
+
+    What it finds:
+        With Keras 3, a plain tf.Variable on a Keras layer or model, and Keras layers on a tf.Module.
+
+    Why the gradient stops:
+        Keras 3 tracks its own variables only, and a tf.Module those of TensorFlow only. `trainable_variables` leaves
+        the others out, so no gradient is asked for them and they never change.
+
+    Example:
+        ```python
+        import tensorflow as tf
+
+
+        class Scale(tf.keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.factor = tf.Variable(1.0)
+                self.dense = tf.keras.layers.Dense(1)
+
+            def call(self, inputs):
+                return self.factor * self.dense(inputs)
+
+
+        layer = Scale()
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(layer(tf.ones([4, 3]))))
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        ```
+
+    Fix safety:
+        Safe: a trainable variable in the forward pass was meant to be trained.
+    """
+
+    code = "TPF504"
+    name = "untracked-variable"
+    safety = "safe"
+    tokens = ("Variable(", "tf.Module", "Module)")
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        if module.keras < 3:
+            return
+        for owner in module.objects.classes.values():
+            kind = module.objects.class_kind(owner)
+            if kind in ("layer", "model"):
+                yield from self._of_keras(module, owner)
+            elif kind == "module":
+                yield from self._of_module(module, owner)
+
+    # -------------------------------------------------------------- tf.Variable on a Keras object
+
+    def _of_keras(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
+        if any(module.objects.method(owner, name) is not None for name in _LISTS):
+            return
+        for node in module.all(ast.Assign):
+            assert isinstance(node, ast.Assign)
+            target, value = node.targets[0], node.value
+            if module.class_of(node) is not owner or not (isinstance(target, ast.Attribute) and module.objects.is_self(target.value)):
+                continue
+            if module.call_name(value) != "tf.Variable" or not isinstance(value, ast.Call) or not self._is_weight(module, owner, target.attr, value):
+                continue
+            function = module.function(node)
+            start = argument(value, 0, "initial_value")
+            candidates = []
+            if isinstance(function, ast.FunctionDef) and function.name in ("__init__", "build") and start is not None and _is_ready(node, function):
+                text = add_weight(module, module.source(target.value), value, _label(value) or target.attr)
+                edits = (ReplaceExpression(module.span(value), text), *imports_for(module, text))
+                candidates = [Candidate(f"make {module.source(target)} a weight of {owner.name}", edits, keeps_value=False, trains_more=True)]
+            yield self.finding(
+                module,
+                node,
+                f"Keras 3 does not track a plain tf.Variable: {module.source(target)} is not among the trainable variables of {owner.name}.",
+                label="not tracked",
+                candidates=candidates,
+                silent=True,
+                certain=bool(candidates),
+                advice="" if candidates else f"Make it with self.add_weight(...) in __init__ or build of {owner.name}.",
+            )
+
+    def _is_weight(self, module: Module, owner: ast.ClassDef, name: str, made: ast.Call) -> bool:
+        """Trainable, of floats, read in the class, and neither assigned to nor put in a list by hand."""
+        trainable = argument(made, 1, "trainable")
+        if trainable is not None and not (isinstance(trainable, ast.Constant) and trainable.value is True):
+            return False
+        start = argument(made, 0, "initial_value")
+        kind = argument(made, 6, "dtype")
+        if (isinstance(start, ast.Constant) and not isinstance(start.value, float)) or (kind is not None and "int" in module.source(kind)):
+            return False
+        if any(k.arg in ("synchronization", "aggregation", "validate_shape", "shape") for k in made.keywords):
+            return False
+        forward = False
+        for node in module.all(ast.Attribute):
+            assert isinstance(node, ast.Attribute)
+            if node.attr != name or not isinstance(node.ctx, ast.Load):
+                continue
+            parent = module.parent(node)
+            if isinstance(parent, ast.Attribute) and parent.attr.startswith(("assign", "scatter")):
+                return False
+            if isinstance(parent, (ast.List, ast.Tuple, ast.Starred)):
+                return False
+            if module.class_of(node) is owner:
+                forward = forward or module.function(node) is None or getattr(module.function(node), "name", "") not in ("__init__", "build")
+        return forward and len(module.objects.attribute_writes.get((owner, name), ())) == 1
+
+    # -------------------------------------------------------------- Keras layers on a tf.Module
+
+    def _of_module(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
+        if any(module.objects.method(owner, name) is not None for name in _LISTS):
+            return
+        parts: list[str] = []
+        first: ast.expr | None = None
+        for (holder, name), writes in module.objects.attribute_writes.items():
+            if holder is not owner:
+                continue
+            kinds = [self._holds_layers(module, value) for value, path in writes if not path]
+            shape = next((k for k in kinds if k is not None), None)
+            if shape is not None:
+                parts.append(shape.format(f"self.{name}"))
+                first = first or writes[0][0]
+        method = module.objects.method(owner, "__init__")
+        if first is None or method is None or method not in owner.body or not self._is_trained(module, owner):
+            return
+        listed = ", ".join(dict.fromkeys(parts))
+        text = (
+            "\n@property\ndef trainable_variables(self):\n"
+            f"    from_layers = [v for layer in [{listed}] for v in layer.trainable_variables]\n"
+            "    return [*from_layers, *super().trainable_variables]"
+        )
+        names = "the Keras layer" if len(parts) == 1 and not parts[0].startswith("*") else "the Keras layers"
+        yield self.finding(
+            module,
+            module.statement(first) if module.parent(first) is not None else owner,
+            f"A tf.Module does not see the variables of Keras 3 layers: trainable_variables of {owner.name} leaves out {names} on it.",
+            label="not tracked",
+            candidates=[Candidate("list the variables of the layers, too", (Insert(module.span(method), "after", text),), trains_more=True)],
+            silent=True,
+        )
+
+    def _holds_layers(self, module: Module, value: ast.expr) -> str | None:
+        """How to list the layers of an attribute: itself, the elements of a list, the values of a dict."""
+        if self._is_layer(module, value):
+            return "{}"
+        if isinstance(value, (ast.List, ast.Tuple)) and value.elts and all(self._is_layer(module, e) for e in value.elts):
+            return "*{}"
+        if isinstance(value, ast.ListComp) and self._is_layer(module, value.elt):
+            return "*{}"
+        if isinstance(value, ast.Dict) and value.values and all(self._is_layer(module, v) for v in value.values):
+            return "*{}.values()"
+        if isinstance(value, ast.DictComp) and self._is_layer(module, value.value):
+            return "*{}.values()"
+        return None
+
+    def _is_layer(self, module: Module, node: ast.expr) -> bool:
+        origins = module.objects.origins(node)
+        return bool(origins) and all(module.objects.made_kind(o) in ("layer", "model") for o in origins)
+
+    def _is_trained(self, module: Module, owner: ast.ClassDef) -> bool:
+        """Does the file read `trainable_variables` of an instance, or of self in the class?"""
+        for node in module.all(ast.Attribute):
+            assert isinstance(node, ast.Attribute)
+            if node.attr != "trainable_variables":
+                continue
+            if module.objects.is_self(node.value) and module.class_of(node) is owner:
+                return True
+            if owner in [module.objects.instance_class(o) for o in module.objects.origins(node.value)]:
+                return True
+        return False
+
+
+def _label(made: ast.Call) -> str | None:
+    name = next((k.value for k in made.keywords if k.arg == "name"), None)
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
+
+
+def _is_ready(node: ast.Assign, function: ast.FunctionDef) -> bool:
+    """Has super().__init__() run before? Keras refuses weights on a layer that is not initialised."""
+    if function.name != "__init__":
+        return True
+    for statement in function.body:
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
+            return statement.lineno < node.lineno
+    return False
