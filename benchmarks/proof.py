@@ -35,10 +35,10 @@ def measure(case: Path, folder: Path) -> float | None:
     theirs: list[float] = []
     status = 0
     for _ in range(ROUNDS):
-        shutil.copy(case / "broken.py", folder / "script.py")
+        shutil.copyfile(case / "broken.py", folder / "script.py")
         seconds, status = wall([sys.executable, "-m", "tapefix", "--write", "script.py"], folder)
         ours.append(seconds)
-        shutil.copy(case / "fixed.py", folder / "fixed.py")
+        shutil.copyfile(case / "fixed.py", folder / "fixed.py")
         theirs.append(wall([sys.executable, "fixed.py"], folder)[0])
     mine, other = statistics.median(ours), statistics.median(theirs)
     outcome = {0: "repaired", 1: "not repaired"}.get(status, "failed")

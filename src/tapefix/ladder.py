@@ -278,21 +278,24 @@ class Ladder:
     def _result(
         self, text: str, before: Sequence[Run], after: Sequence[Run], findings: Sequence[Finding], seconds: float
     ) -> FileResult:
+        latest = text
         changed = text != self.source.text
         broken = _broken(after)
         verdict, reason = (Verdict.VERIFIED, "") if changed and not broken else (None, "")
         if changed and broken:
-            verdict, reason = Verdict.REFUTED, f"after the repair {_broken(after)[0]}"
-        if verdict is Verdict.REFUTED:
-            # What does not heal is not written.
-            text = self.source.text
+            # Part of what was broken is mended. Repairs that compute what the author meant are kept, the others not.
+            kept = all(candidate.safe for _, candidate in self._done)
+            verdict, reason = (Verdict.UNVERIFIED, "still broken") if kept else (Verdict.REFUTED, "after the repair")
+            reason += f": {broken[0]}"
+            if not kept:
+                text = self.source.text
         outcomes = [
             Outcome(f, self._attempts(f, c), c if text != self.source.text else None, verdict, reason)
             for f, c in self._done
         ]
         known = {(f.code, f.span) for f, _ in self._done}
         for finding in findings:
-            place = relocate(finding, text, self.source.text) if changed and text != self.source.text else finding
+            place = relocate(finding, latest, self.source.text)
             if (place.code, place.span) in known or not self._reported(finding, broken):
                 continue
             attempts = self._attempts(finding, None)

@@ -34,15 +34,18 @@ class Layers:
         self.module = module
         self.objects = module.objects
 
-    def outputs(self, model: ast.AST, depth: int = _DEPTH) -> list[ast.Call]:
-        """The constructor calls of the layers whose results `model` gives; [] where that is not known."""
+    def outputs(self, model: ast.AST, depth: int = _DEPTH, index: int | None = None) -> list[ast.Call]:
+        """The constructor calls of the layers whose results `model` gives; [] where that is not known.
+
+        `index` takes one of several outputs of a functional model.
+        """
         found: list[ast.Call] = []
         for origin in self.objects.origins(model) if depth else []:
             if isinstance(origin, ast.Call):
-                found += self._of_model(origin, depth)
+                found += self._of_model(origin, depth, index)
         return found
 
-    def _of_model(self, made: ast.Call, depth: int) -> list[ast.Call]:
+    def _of_model(self, made: ast.Call, depth: int, index: int | None = None) -> list[ast.Call]:
         name = self.module.call_name(made) or ""
         kind = name.rpartition(".")[2]
         if name.startswith("keras.") and kind == "Sequential":
@@ -50,6 +53,9 @@ class Layers:
             return self._layer(last, depth - 1) if last is not None else []
         if name.startswith("keras.") and kind in ("Model", "Functional"):
             output = argument(made, 1, "outputs")
+            if index is not None:
+                several = isinstance(output, (ast.List, ast.Tuple)) and index < len(output.elts)
+                output = output.elts[index] if several else None  # type: ignore[union-attr]
             return self.of_value(output, depth - 1) if output is not None else []
         owner = self.objects.instance_class(made)
         if owner is None:

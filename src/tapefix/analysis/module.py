@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tapefix.analysis.names import canonical, imported_names, tensor_op
 from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tapefix.analysis.tapes import GradientCall, Tapes
     from tapefix.analysis.training import Training
     from tapefix.proof.run import Run
+
+Node = TypeVar("Node", bound=ast.AST)
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 SCOPES = (*FUNCTIONS, ast.Module, ast.ClassDef, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
@@ -71,6 +73,10 @@ class Module:
         """Every node of these types, in source order within one type."""
         for kind in types:
             yield from self._by_type.get(kind, ())
+
+    def each(self, kind: type[Node]) -> list[Node]:
+        """Every node of one type, in source order."""
+        return self._by_type.get(kind, [])  # type: ignore[return-value]
 
     @property
     def calls(self) -> list[ast.Call]:

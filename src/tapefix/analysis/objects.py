@@ -297,7 +297,26 @@ class Objects:
         for owner in owners:
             for current in self.bases(owner):
                 found += self.attribute_writes.get((current, node.attr), [])
+        if not found and node.attr in self._properties:
+            getter = self.property_of(node)
+            found = [(value, ()) for value in self.returns.get(getter, [])] if getter is not None else []
         return found
+
+    def property_of(self, node: ast.Attribute) -> ast.FunctionDef | None:
+        """The method that runs when this attribute is read, where a class of the module makes it a property."""
+        if node.attr not in self._properties:
+            return None
+        if self.is_self(node.value):
+            owner = self.module.class_of(node)
+            owners = [owner] if owner is not None else []
+        else:
+            owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
+        found = [m for m in (self.method(c, node.attr) for c in owners) if m is not None and _is_property(m)]
+        return found[0] if found else None
+
+    @cached_property
+    def _properties(self) -> set[str]:
+        return {f.name for f in self.functions if isinstance(f, ast.FunctionDef) and _is_property(f)}
 
     def instance_class(self, node: ast.AST) -> ast.ClassDef | None:
         """The class of this module of which `node` (a call) makes an instance."""
@@ -500,6 +519,14 @@ class Objects:
             return (id(definitions[0].scope) if definitions else 0, node.id)
         owner = self.module.class_of(node) if self.is_self(node.value) else None
         return (id(owner), ast.unparse(node))
+
+
+def _is_property(function: ast.FunctionDef) -> bool:
+    return any(
+        (isinstance(d, ast.Name) and d.id in ("property", "cached_property"))
+        or (isinstance(d, ast.Attribute) and d.attr == "cached_property")
+        for d in function.decorator_list
+    )
 
 
 def ast_list(value: ast.expr) -> ast.List:

@@ -23,6 +23,7 @@ INF = math.inf
 _SMALL_NAME = re.compile(
     r"(^|_)(eps\w*|epsilon|smooth\w*|tiny|small\w*|fuzz|jitter|safe\w*|min_?\w*)($|_)", re.IGNORECASE
 )
+_LABEL = re.compile(r"^(y|y_?true|labels?|targets?|truth|class(es)?|class_id)$", re.IGNORECASE)
 
 
 def float32(value: float) -> float:
@@ -181,6 +182,10 @@ class Ranges:
             return self.of(value)
         if isinstance(value, (ast.Tuple, ast.List)) or definition.kind != "assign":
             return TOP
+        if isinstance(value, ast.Call) and len(definition.path) == 1 and self.module.training.is_forward(value):
+            layers = self.module.layers.outputs(value.func, index=definition.path[0])
+            if layers:
+                return _union([self.activation(layer) for layer in layers])
         # Of a function that returns several values, the one in question.
         parts = [part for part in self.module.flow.unpacked(value, definition.path) if isinstance(part, ast.expr)]
         return _union([self.of(part) for part in parts]) if parts else TOP
@@ -220,8 +225,9 @@ class Ranges:
         whole = self.of(node.value)
         index = node.slice
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        # `probs[0, action]` is what was chosen, and what was chosen was possible.
+        # `probs[0, action]` is what was chosen, and what was chosen was possible. The label need not be.
         picked = any(not isinstance(part, (ast.Slice, ast.Constant, ast.UnaryOp)) for part in parts)
+        picked = picked and not any(isinstance(part, ast.Name) and _LABEL.match(part.id) for part in parts)
         return whole._replace(source="picked") if picked and whole.source in ("softmax", "sigmoid") else whole
 
     # -------------------------------------------------------------- arithmetic

@@ -178,7 +178,7 @@ class Results:
             return self._strict_name(parent, depth)
         if isinstance(parent, (ast.Return, ast.Lambda)):
             outer = parent if isinstance(parent, ast.Lambda) else self.module.function(parent)
-            need = self.need(outer) if outer is not None else None  # type: ignore[arg-type]
+            need = self.need(outer) if outer is not None else None
             return node if need is not None else None
         return None
 

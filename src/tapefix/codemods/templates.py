@@ -38,7 +38,9 @@ class Templates:
         filled: Any = tree.visit(_Filler(parts))
         body = list(filled.body)
         if body and filled.header:
-            body[0] = body[0].with_changes(leading_lines=[*filled.header, *body[0].leading_lines])
+            # A blank line has no indentation of its own.
+            header = [line if line.comment else line.with_changes(indent=False) for line in filled.header]
+            body[0] = body[0].with_changes(leading_lines=[*header, *body[0].leading_lines])
         return body
 
     def _text(self, template: str) -> str:

@@ -355,11 +355,21 @@ def _load_tensorflow() -> dict[str, Any]:
 
         keras = tf.keras
         keras.layers  # noqa: B018  loads Keras itself
-        version = getattr(keras, "__version__", None) or getattr(keras, "version", lambda: "")()
+        version = getattr(keras, "__version__", None) or _keras_version()
         return {"ready": True, "tensorflow": str(tf.__version__), "keras": str(version)}
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         return {"ready": False, "missing": getattr(error, "name", None), "error": f"{type(error).__name__}: {lines[0]}"}
+
+
+def _keras_version() -> str:
+    """The version of the Keras 2 that TensorFlow loads; tf.keras itself does not tell there."""
+    try:
+        import keras
+
+        return str(keras.__version__)
+    except (ImportError, AttributeError):
+        return "2"
 
 
 def main() -> None:

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _INTENT = re.compile(
-    r"#.*(not (a |an )?(tf\.)?variable|untrainable|not trainable|(should|must|meant|supposed|want|needs?) .*(train|learn)"
+    r"#.*(not (a |an )?(tf\.)?variable|untrainable|not trainable"
+    r"|(should|must|meant|supposed|want|needs?) .*(train|learn)"
     r"|to be (trained|learn)|trainable (weight|parameter|variable|scalar|factor)|learn(ed|able)|tf\.variable)",
     re.IGNORECASE,
 )
-_OTHERWISE = re.compile(r"#.*(fixed|on purpose|frozen|hyper-?param|kept constant|do not train|don't train|no gradient)", re.IGNORECASE)
+_OTHERWISE = re.compile(
+    r"#.*(fixed|on purpose|frozen|hyper-?param|kept constant|do not train|don't train|no gradient)", re.IGNORECASE
+)
 
 
 def declared_weights(module: Module) -> list[tuple[ast.Assign, list[GradientCall]]]:
-    """Assignments of a constant in a function of the module, with an intent in a comment, and the gradients behind it."""
+    """Constants in functions of which a comment says that they are to be trained, with the gradients behind them."""
     found = []
     for node in module.all(ast.Assign):
         assert isinstance(node, ast.Assign)
@@ -60,10 +63,24 @@ def candidate(module: Module, node: ast.Assign, gradients: list[GradientCall]) -
     if not isinstance(function, ast.FunctionDef) or function not in module.tree.body or len(gradients) != 1:
         return None
     scope = module.reaching.scope_of[function]
-    if module.reaching.module.defs.get(target.id) or len(scope.defs.get(target.id, ())) != 1 or module.block(node) is not function.body:
+    if (
+        module.reaching.module.defs.get(target.id)
+        or len(scope.defs.get(target.id, ())) != 1
+        or module.block(node) is not function.body
+    ):
         return None
     listed = with_more(module, gradients[0], target.id, single=True)
     if listed is None:
         return None
-    edits: list[Edit] = [*as_variable(module, node.value), Move((module.span(node),), module.span(function), "before"), *listed]
-    return Candidate(f"make {target.id} a tf.Variable outside the function, and train it", tuple(edits), safe=False, keeps_value=True, trains_more=True)
+    edits: list[Edit] = [
+        *as_variable(module, node.value),
+        Move((module.span(node),), module.span(function), "before"),
+        *listed,
+    ]
+    return Candidate(
+        f"make {target.id} a tf.Variable outside the function, and train it",
+        tuple(edits),
+        safe=False,
+        keeps_value=True,
+        trains_more=True,
+    )

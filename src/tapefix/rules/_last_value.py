@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Calls that are made for what they do: what they return is not what a function computes.
-_EFFECT_ROOTS = ("logging.", "warnings.", "plt.", "matplotlib.", "tf.summary.", "tf.debugging.", "wandb.", "mlflow.", "os.", "sys.", "time.", "gc.")
+_EFFECT_ROOTS = (
+    "logging.",
+    "warnings.",
+    "plt.",
+    "matplotlib.",
+    "tf.summary.",
+    "tf.debugging.",
+    "wandb.",
+    "mlflow.",
+    "os.",
+    "sys.",
+    "time.",
+    "gc.",
+)
 _EFFECT_METHODS = {
-    "apply_gradients", "update_state", "reset_state", "reset_states", "add_loss", "add_metric", "write", "close", "flush", "watch", "assign",
-    "assign_add", "assign_sub", "info", "debug", "warning", "error", "log", "set_weights", "save", "save_weights", "set_shape", "assert_has_rank",
-    "train_on_batch", "fit", "evaluate", "super", "start", "stop", "join", "put", "print", "scalar", "set_description", "reset",
+    "apply_gradients", "update_state", "reset_state", "reset_states", "add_loss", "add_metric", "write", "close",
+    "flush", "watch", "assign", "assign_add", "assign_sub", "info", "debug", "warning", "error", "log",
+    "set_weights", "save", "save_weights", "set_shape", "assert_has_rank", "train_on_batch", "fit", "evaluate",
+    "super", "start", "stop", "join", "put", "print", "scalar", "set_description", "reset",
 }  # fmt: skip
 # Methods that change the object that they are called on: the object is what the function made.
 _BUILDERS = {"compile", "add", "append", "extend", "summary", "build", "load_weights", "insert"}
@@ -55,8 +69,9 @@ class LastValue:
         printed = self._printed(work[-1]) if work else None
         while work and self._is_effect(work[-1]):
             work = work[:-1]
-        if printed is not None and (printed := self._of_print(printed, tail, bare)) is not None:
-            return printed
+        found = self._of_print(printed, tail, bare) if printed is not None else None
+        if found is not None:
+            return found
         if not work:
             return None
         last = work[-1]
@@ -78,9 +93,17 @@ class LastValue:
         """The name that holds what `statement` computes."""
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             target = statement.targets[-1] if isinstance(statement, ast.Assign) else statement.target
-            if isinstance(target, ast.Name) and not target.id.startswith("_") and not isinstance(statement.value, ast.Constant):
+            if (
+                isinstance(target, ast.Name)
+                and not target.id.startswith("_")
+                and not isinstance(statement.value, ast.Constant)
+            ):
                 return target.id if self.expected < 2 else None
-            if isinstance(target, (ast.Tuple, ast.List)) and self.expected == len(target.elts) and all(isinstance(e, ast.Name) for e in target.elts):
+            if (
+                isinstance(target, (ast.Tuple, ast.List))
+                and self.expected == len(target.elts)
+                and all(isinstance(e, ast.Name) for e in target.elts)
+            ):
                 return ", ".join(e.id for e in target.elts)  # type: ignore[attr-defined]
             return None
         if isinstance(statement, (ast.For, ast.While)):
@@ -89,7 +112,9 @@ class LastValue:
 
     def _accumulated(self, loop: ast.For | ast.While) -> str | None:
         """The one name that a loop carries on from round to round, made before it."""
-        before = {d.name for d in self._definitions() if d.node is not loop and getattr(d.node, "lineno", 0) < loop.lineno}
+        before = {
+            d.name for d in self._definitions() if d.node is not loop and getattr(d.node, "lineno", 0) < loop.lineno
+        }
         found: list[str] = []
         for node in own_nodes(loop):
             name = None
@@ -113,7 +138,9 @@ class LastValue:
         value = statement.value
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _BUILDERS:
             receiver = value.func.value
-            if isinstance(receiver, ast.Name) and receiver.id in {d.name for d in self._definitions() if d.kind == "assign"}:
+            if isinstance(receiver, ast.Name) and receiver.id in {
+                d.name for d in self._definitions() if d.kind == "assign"
+            }:
                 return self._named(receiver.id, statement, tail, bare)
             return None
         if statement is not tail or not self.is_value(value) or self.expected > 1:
@@ -128,7 +155,11 @@ class LastValue:
         if not isinstance(node, ast.Call):
             return isinstance(node, ast.Name)
         name = self.module.call_name(node)
-        if self.module.op(node) is not None or self.module.numpy_op(node) is not None or self.module.training.is_forward(node):
+        if (
+            self.module.op(node) is not None
+            or self.module.numpy_op(node) is not None
+            or self.module.training.is_forward(node)
+        ):
             return not (isinstance(node.func, ast.Attribute) and node.func.attr in _EFFECT_METHODS)
         if name is not None and name.startswith(("tf.", "keras.")):
             return not name.startswith(_EFFECT_ROOTS)
@@ -165,7 +196,11 @@ class LastValue:
     def _of_print(self, value: ast.expr, tail: ast.stmt, bare: bool) -> Last | None:
         statement = self.module.statement(value)
         if isinstance(value, ast.Name):
-            made = [d for d in self.module.definitions(value) if d.kind in ("assign", "augment") and d.scope.node is self.function]
+            made = [
+                d
+                for d in self.module.definitions(value)
+                if d.kind in ("assign", "augment") and d.scope.node is self.function
+            ]
             return self._named(value.id, self.module.statement(made[-1].node), tail, bare) if made else None
         if bare or statement is not tail or not self.is_value(value) or isinstance(value, ast.Subscript):
             return None
@@ -192,7 +227,11 @@ class LastValue:
         name = self.module.call_name(value) or ""
         if name in ("print", "tf.print") or name.startswith(_EFFECT_ROOTS):
             return True
-        return isinstance(value.func, ast.Attribute) and value.func.attr in _EFFECT_METHODS and self.module.op(value) is None
+        return (
+            isinstance(value.func, ast.Attribute)
+            and value.func.attr in _EFFECT_METHODS
+            and self.module.op(value) is None
+        )
 
     # -------------------------------------------------------------- branches
 

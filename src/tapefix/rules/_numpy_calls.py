@@ -24,7 +24,11 @@ def operation_name(module: Module, call: ast.Call) -> str:
     name = module.call_name(call) or ""
     if name.startswith("np."):
         return name[3:]
-    return name.rpartition(".")[2]
+    last = name.rpartition(".")[2]
+    if name.startswith(("scipy.linalg.", "scipy.fft.")):
+        group = name.split(".")[1]
+        return name if name in table.TEMPLATES else f"{group}.{last}"
+    return last
 
 
 def translated(module: Module, call: ast.Call) -> Edits:
@@ -37,10 +41,57 @@ def translated(module: Module, call: ast.Call) -> Edits:
     keywords = {k.arg for k in call.keywords}
     if name == "sum" and len(call.args) == 1 and isinstance(call.args[0], ast.GeneratorExp) and not keywords:
         return [_rename(module, call, "sum")]
+    floats = _floats(module, call, name)
     simple = _simple_name(name, call, keywords)
     if simple is not None:
-        return [_rename(module, call, simple)]
-    return _by_template(module, call, name, None)
+        return [_rename(module, call, simple), *floats]
+    if name in ("cov", "corrcoef"):
+        entry = _off_diagonal(module, call)
+        if entry is not None:
+            return _by_template(module, call, f"{name}[0, 1]", None, entry)
+    made = _by_template(module, call, name, None)
+    return None if made is None else [*made, *floats]
+
+
+def _floats(module: Module, call: ast.Call, name: str) -> list[ReplaceExpression]:
+    """`np.maximum(0, x)`: TensorFlow takes the type from the first argument, so 0 has to be 0.0."""
+    if name == "where":
+        values = call.args[1:3]
+    elif name in table.BINARY or name == "linspace":
+        values = call.args[:2]
+    else:
+        return []
+    numbers = [_is_number(value) for value in values]
+    if not numbers or not numbers[0] or len(values) != 2 or (all(numbers) and name != "where"):
+        return []
+    return [
+        ReplaceExpression(module.span(value), f"{ast.unparse(value)}.0") for value in values if _is_integer(value)
+    ]
+
+
+def _is_number(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+
+
+def _is_integer(node: ast.expr) -> bool:
+    return _is_number(node) and ast.unparse(node).lstrip("-").isdigit()
+
+
+def _off_diagonal(module: Module, call: ast.Call) -> ast.expr | None:
+    """`np.corrcoef(a, b)[0, 1]`: the entry that says how two series go together."""
+    parent = module.parent(call)
+    if len(call.args) != 2 or not isinstance(parent, ast.Subscript) or parent.value is not call:
+        return None
+    index = ast.unparse(parent.slice).strip("()")
+    if index in ("0, 1", "1, 0"):
+        return parent
+    above = module.parent(parent)
+    whole = isinstance(above, ast.Subscript) and above.value is parent
+    if whole and (index, ast.unparse(above.slice)) in (("0", "1"), ("1", "0")):  # type: ignore[union-attr]
+        return above  # type: ignore[return-value]
+    return None
 
 
 def translated_method(module: Module, call: ast.Call) -> Edits:
@@ -109,6 +160,22 @@ def drawn(module: Module, call: ast.Call, learned: set[int]) -> Edits:
     return [replaced(module, call, template, {p: module.span(given[p]) for p in wanted})]
 
 
+def _takes_another_form(name: str, values: list[ast.expr]) -> bool:
+    """Does TensorFlow want these arguments in another form?"""
+    if name == "split":
+        return not _is_number(values[0])
+    if name == "linalg.norm":
+        return any(isinstance(v, ast.Constant) and isinstance(v.value, str) for v in values)
+    return name == "reshape" and any(_is_number(v) for v in values)
+
+
+def _fits(key: str, node: ast.expr) -> bool:
+    """Widths of padding for each dimension, tables of values in arrays: TensorFlow needs no other form of them."""
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return key == "pad_width" and all(isinstance(e, (ast.Tuple, ast.List)) for e in node.elts)
+    return not _is_number(node)
+
+
 def _is_zero(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value in (0, 0.0)
 
@@ -161,33 +228,26 @@ def _simple_name(name: str, call: ast.Call, keywords: set[str | None]) -> str | 
     if name in table.SAME_ARGUMENTS:
         target, most, allowed = table.SAME_ARGUMENTS[name]
         least = 3 if name == "where" else 1
-        complete = name not in ("concatenate", "concat", "roll") or count + len(keywords) == most
-        if (
-            least <= count <= most
-            and keywords <= allowed
-            and complete
-            and not (name == "split" and not _is_number(call.args[1]))
-        ):
-            values = [*call.args, *[k.value for k in call.keywords]]
-            if name == "linalg.norm" and any(isinstance(v, ast.Constant) and v.value is None for v in values):
-                return None
+        complete = name not in ("concatenate", "concat", "roll", "linspace") or count + len(keywords) == most
+        values = [*call.args[1:], *[k.value for k in call.keywords]]
+        odd = any(isinstance(v, ast.Constant) and v.value is None for v in values)
+        fits = least <= count <= most and keywords <= allowed and complete
+        if fits and not _takes_another_form(name, values) and (not odd or name == "average"):
             return target
     return None
 
 
-def _is_number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, int)
-
-
-def _by_template(module: Module, call: ast.Call, name: str, receiver: ast.expr | None) -> Edits:
+def _by_template(
+    module: Module, call: ast.Call, name: str, receiver: ast.expr | None, whole: ast.expr | None = None
+) -> Edits:
     parameters, templates = _template(name, call)
     given = _bind(call, parameters, receiver)
-    if given is None:
+    if given is None or any(key in given and not _fits(key, given[key]) for key in ("pad_width", "xp", "fp")):
         return None
     for key in ("out", "where", "initial", "b"):
         if key in given and isinstance(given[key], ast.Constant) and given[key].value is None:  # type: ignore[attr-defined]
             del given[key]
-    if name in ("clip", "linalg.norm"):
+    if name not in table.REDUCTIONS and name != "sort":
         given = {k: v for k, v in given.items() if not (isinstance(v, ast.Constant) and v.value is None)}
     if "ddof" in given and isinstance(given["ddof"], ast.Constant) and given["ddof"].value == 0:
         del given["ddof"]
@@ -196,37 +256,48 @@ def _by_template(module: Module, call: ast.Call, name: str, receiver: ast.expr |
             return None
         del given["axis"]
     dtype = given.pop("dtype", None)
-    for template in templates:
+    given.pop("copy", None)
+    for condition_and_template in templates:
+        conditions, _, template = condition_and_template.rpartition(" :: ")
+        fixed = dict(c.split("=") for c in conditions.split())
+        if any(key not in given or ast.unparse(given[key]) != value for key, value in fixed.items()):
+            continue
+        free = given.keys() - fixed.keys()
         chosen = _OPTIONAL.sub(
-            lambda m: m.group(1) if set(_HOLE.findall(m.group(1))) <= given.keys() else m.group(2), template
+            lambda m: m.group(1) if set(_HOLE.findall(m.group(1))) <= free else m.group(2),  # noqa: B023
+            template,
         )
         wanted = set(_HOLE.findall(chosen))
-        if wanted == set(given):
+        if wanted == free:
+            given = {key: given[key] for key in free}
             if dtype is not None and not is_float64(module, dtype):
                 chosen = f"tf.cast({chosen}, $dtype)"
                 given["dtype"] = dtype
+            for shape in ("newshape", "shape"):
+                if shape in given and _is_number(given[shape]):
+                    chosen = chosen.replace(f"${shape}", f"[${shape}]")
             chosen = chosen.replace("PI", spelled_pi(module))
-            return [replaced(module, call, chosen, {p: module.span(v) for p, v in given.items()})]
+            parts = {p: module.span(v) for p, v in given.items()}
+            return [replaced(module, whole or call, chosen, parts)]
     return None
 
 
 def _template(name: str, call: ast.Call) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    parameters, templates = table.TEMPLATES.get(name, ((), ()))
     if name in table.REDUCTIONS:
-        parameters = table.REDUCTION_PARAMETERS[name]
-        return parameters, (f"{table.REDUCTIONS[name]}($a{{, axis=$axis|}}{{, keepdims=$keepdims|}})",)
-    if name == "linalg.norm":
-        return ("x", "ord", "axis", "keepdims"), ("tf.norm($x{, ord=$ord|}{, axis=$axis|}{, keepdims=$keepdims|})",)
+        plain = f"{table.REDUCTIONS[name]}($a{{, axis=$axis|}}{{, keepdims=$keepdims|}})"
+        return parameters or table.REDUCTION_PARAMETERS[name], (plain, *templates)
+    if templates:
+        return parameters, templates
     if name in table.UNARY:
-        return ("x", "dtype", "out"), (f"{table.UNARY[name]}($x)",)
+        return ("x",), (f"{table.UNARY[name]}($x)",)
     if name in table.BINARY:
-        return ("x1", "x2", "dtype", "out"), (f"{table.BINARY[name]}($x1, $x2)",)
-    if name in table.SAME_ARGUMENTS and name not in table.TEMPLATES:
+        return ("x1", "x2"), (f"{table.BINARY[name]}($x1, $x2)",)
+    if name in table.SAME_ARGUMENTS and len(call.args) <= 1:
         target, most, allowed = table.SAME_ARGUMENTS[name]
         names = ("a", *sorted(allowed))[: max(most, len(allowed) + 1)]
-        return names, (f"{target}($a{''.join('{, ' + n + '=$' + n + '|}' for n in sorted(allowed))})",) if len(
-            call.args
-        ) <= 1 else ()
-    return table.TEMPLATES.get(name, ((), ()))
+        return names, (f"{target}($a{''.join('{, ' + n + '=$' + n + '|}' for n in sorted(allowed))})",)
+    return (), ()
 
 
 def _bind(call: ast.Call, parameters: tuple[str, ...], receiver: ast.expr | None) -> dict[str, ast.expr] | None:

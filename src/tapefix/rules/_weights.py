@@ -25,8 +25,21 @@ _DEFAULTS = {
     "TruncatedNormal": {"mean": "0.0", "stddev": "1.0"},
     "RandomUniform": {"minval": "0.0", "maxval": "1.0"},
 }
-_FILLED = {"tf.zeros": "zeros", "tf.ones": "ones", "np.zeros": "zeros", "np.ones": "ones", "keras.ops.zeros": "zeros", "keras.ops.ones": "ones"}
-_NUMPY_RANDOM = ("np.random.randn", "np.random.normal", "np.random.uniform", "np.random.rand", "np.random.standard_normal")
+_FILLED = {
+    "tf.zeros": "zeros",
+    "tf.ones": "ones",
+    "np.zeros": "zeros",
+    "np.ones": "ones",
+    "keras.ops.zeros": "zeros",
+    "keras.ops.ones": "ones",
+}
+_NUMPY_RANDOM = (
+    "np.random.randn",
+    "np.random.normal",
+    "np.random.uniform",
+    "np.random.rand",
+    "np.random.standard_normal",
+)
 
 
 def is_random(module: Module, node: ast.expr) -> bool:
@@ -75,7 +88,8 @@ def add_weight(module: Module, owner: str, node: ast.expr, name: str, trainable:
     made = _shape_and_initializer(module, node)
     if made is None:
         # A value of unknown shape: a variable of Keras 3, which a layer tracks as it does its own weights.
-        return f"{module.spell('keras.Variable') or 'tf.keras.Variable'}({module.source(_inner(module, node))}, name=\"{name}\")"
+        made_by = module.spell("keras.Variable") or "tf.keras.Variable"
+        return f'{made_by}({module.source(_inner(module, node))}, name="{name}")'
     shape, initializer = made
     last = f", trainable={module.source(trainable)}" if trainable is not None else ""
     return f'{owner}.add_weight(name="{name}", shape={shape}, initializer={initializer}{last})'
@@ -90,7 +104,9 @@ def _inner(module: Module, node: ast.expr) -> ast.expr:
 
 def imports_for(module: Module, text: str) -> list[Edit]:
     """The import that a text with `tf.` in it needs where the file has none."""
-    return [AddImport("import tensorflow as tf")] if "tf." in text and module.needs_tf_import and module.tf == "tf" else []
+    return (
+        [AddImport("import tensorflow as tf")] if "tf." in text and module.needs_tf_import and module.tf == "tf" else []
+    )
 
 
 def as_variable(module: Module, node: ast.expr) -> tuple[Edit, ...]:
@@ -104,10 +120,16 @@ def as_variable(module: Module, node: ast.expr) -> tuple[Edit, ...]:
             text += f", dtype={module.source(node.args[1])}"
         for keyword in node.keywords:
             if keyword.arg not in ("dtype", "name", "shape"):
-                return (ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}), *imports)
+                return (
+                    ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}),
+                    *imports,
+                )
             text += f", {keyword.arg}={module.source(keyword.value)}"
         if any(k.arg == "shape" for k in node.keywords):
-            return (ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}), *imports)
+            return (
+                ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}),
+                *imports,
+            )
         return (ReplaceExpression(module.span(node), f"{tf}.Variable({text})"), *imports)
     return (ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}), *imports)
 
@@ -145,7 +167,9 @@ def _shape_and_initializer(module: Module, node: ast.expr) -> tuple[str, str] | 
         if made == "np.random.randn" and value.args and not any(isinstance(a, ast.Starred) for a in value.args):
             inner = ", ".join(module.source(a) for a in value.args)
             return f"({inner},)" if len(value.args) == 1 else f"({inner})", f"{initializers}.RandomNormal(stddev=1.0)"
-    if isinstance(value, ast.Constant) and isinstance(value.value, (int, float)) or (isinstance(value, ast.UnaryOp) and isinstance(value.operand, ast.Constant)):
+    if (isinstance(value, ast.Constant) and isinstance(value.value, (int, float))) or (
+        isinstance(value, ast.UnaryOp) and isinstance(value.operand, ast.Constant)
+    ):
         return "()", f"{initializers}.Constant({module.source(value)})"
     size = _literal_shape(value)
     text = module.source(value)
@@ -169,7 +193,11 @@ def _literal_shape(node: ast.expr) -> str | None:
 def _shape(module: Module, node: ast.expr) -> str:
     """A shape as add_weight takes it: a plain number becomes a tuple."""
     text = module.source(node)
-    return text if isinstance(node, (ast.List, ast.Tuple, ast.Attribute, ast.BinOp)) or not isinstance(node, ast.Constant) else f"({text},)"
+    return (
+        text
+        if isinstance(node, (ast.List, ast.Tuple, ast.Attribute, ast.BinOp)) or not isinstance(node, ast.Constant)
+        else f"({text},)"
+    )
 
 
 def _random(module: Module, call: ast.Call, initializers: str, factor: str | None = None) -> str:
@@ -179,9 +207,14 @@ def _random(module: Module, call: ast.Call, initializers: str, factor: str | Non
         given = argument(call, position, keyword)
         found[own] = module.source(given) if given is not None else _DEFAULTS[kind][own]
     if factor is not None:
-        found = {own: (text if text in ("0.0", "0", "0.") else factor if text in ("1.0", "1", "1.") else f"{text}{factor}") for own, text in found.items()}
+        found = {
+            own: (text if text in ("0.0", "0", "0.") else factor if text in ("1.0", "1", "1.") else f"{text}{factor}")
+            for own, text in found.items()
+        }
     # Zero is the initialisers' own default of a mean.
-    shown = ", ".join(f"{own}={text}" for own, text in found.items() if not (own == "mean" and text in ("0.0", "0", "0.")))
+    shown = ", ".join(
+        f"{own}={text}" for own, text in found.items() if not (own == "mean" and text in ("0.0", "0", "0."))
+    )
     return f"{initializers}.{kind}({shown})"
 
 
@@ -201,6 +234,8 @@ def _scaled(module: Module, value: ast.BinOp, initializers: str) -> tuple[str, s
     if made not in _RANDOM or shape is None or not isinstance(value.op, ast.Mult):
         return None
     kind, settings = _RANDOM[made]
-    if any(argument(call, position, keyword) is not None for position, keyword, _ in settings) or kind == "RandomUniform" and text.startswith("-"):
+    if any(argument(call, position, keyword) is not None for position, keyword, _ in settings) or (
+        kind == "RandomUniform" and text.startswith("-")
+    ):
         return None
     return _shape(module, shape), _random(module, call, initializers, text)

@@ -56,13 +56,21 @@ class BranchWithoutReturn(Rule):
     tokens = ("def ",)
 
     def check(self, module: Module) -> Iterator[Finding]:
-        returning = {module.function(node) for node in module.all(ast.Return) if node.value is not None and not _is_none(node.value)}  # type: ignore[attr-defined]
+        returning = {
+            module.function(node)
+            for node in module.each(ast.Return)
+            if node.value is not None and not _is_none(node.value)
+        }
         for function in module.all(ast.FunctionDef):
             assert isinstance(function, ast.FunctionDef)
             if function not in returning:
                 continue
             places = ends(function.body)
-            if not places or is_generator(function) or any(isinstance(e.block[-1], (ast.For, ast.While)) for e in places):
+            if (
+                not places
+                or is_generator(function)
+                or any(isinstance(e.block[-1], (ast.For, ast.While)) for e in places)
+            ):
                 continue
             width = _width(function)
             if width is None:
@@ -78,7 +86,8 @@ class BranchWithoutReturn(Rule):
             yield self.finding(
                 module,
                 values[0].node,
-                f"This branch of {function.name} ends without return, so it gives None where the others return a value: {need.reason}.",
+                f"This branch of {function.name} ends without return, so it gives None where the "
+                f"others return a value: {need.reason}.",
                 label="computed, but not returned",
                 candidates=[Candidate(f"return {values[0].text} here, too", edits)],
                 notes=[(need.place, "the result is used here")] if need.place is not None else (),

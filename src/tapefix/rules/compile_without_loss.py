@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 _TRAINS = ("fit", "train_on_batch")
 _KNOWN_LIBRARIES = {
-    "tf", "np", "keras", "pandas", "sklearn", "scipy", "matplotlib", "seaborn", "PIL", "cv2", "tqdm", "os", "sys", "re", "math", "random", "time",
-    "datetime", "json", "pickle", "csv", "collections", "itertools", "functools", "pathlib", "typing", "dataclasses", "argparse", "logging", "glob",
-    "string", "shutil", "copy", "warnings", "__future__", "tensorflow_datasets", "gym", "gymnasium", "h5py", "urllib", "io", "gc", "tempfile", "abc",
+    "tf", "np", "keras", "pandas", "sklearn", "scipy", "matplotlib", "seaborn", "PIL", "cv2", "tqdm", "os", "sys",
+    "re", "math", "random", "time", "datetime", "json", "pickle", "csv", "collections", "itertools", "functools",
+    "pathlib", "typing", "dataclasses", "argparse", "logging", "glob", "string", "shutil", "copy", "warnings",
+    "__future__", "tensorflow_datasets", "gym", "gymnasium", "h5py", "urllib", "io", "gc", "tempfile", "abc",
 }  # fmt: skip
 
 
@@ -64,7 +65,9 @@ class CompileWithoutLoss(Rule):
             if not is_plain_model(module, call.func.value):
                 continue
             fit = next((c for c in trainings(module) if same_model(module, call.func.value, c.func.value)), None)  # type: ignore[attr-defined]
-            if fit is None or any(k.arg == "loss" for c in compiles(module, call.func.value) for k in c.keywords if c is not call):
+            if fit is None or any(
+                k.arg == "loss" for c in compiles(module, call.func.value) for k in c.keywords if c is not call
+            ):
                 continue
             yield self.finding(
                 module,
@@ -110,7 +113,12 @@ class FitWithoutTargets(Rule):
         for call in trainings(module):
             assert isinstance(call.func, ast.Attribute)
             data = argument(call, 0, "x")
-            if data is None or len(call.args) > 1 or any(k.arg in ("y", None) for k in call.keywords) or isinstance(data, ast.Starred):
+            if (
+                data is None
+                or len(call.args) > 1
+                or any(k.arg in ("y", None) for k in call.keywords)
+                or isinstance(data, ast.Starred)
+            ):
                 continue
             if not is_array(module, data) or not is_plain_model(module, call.func.value):
                 continue
@@ -128,15 +136,26 @@ class FitWithoutTargets(Rule):
 
 def supplies_no_loss(module: Module) -> bool:
     """Nothing in the file adds a loss in another way than through compile."""
-    return not any(word in module.text for word in ("add_loss", "def train_step", "def compute_loss", "regularizer", "ActivityRegularization"))
+    return not any(
+        word in module.text
+        for word in ("add_loss", "def train_step", "def compute_loss", "regularizer", "ActivityRegularization")
+    )
 
 
 def trainings(module: Module) -> list[ast.Call]:
-    return [c for c in module.calls if isinstance(c.func, ast.Attribute) and c.func.attr in _TRAINS and (c.args or c.keywords)]
+    return [
+        c
+        for c in module.calls
+        if isinstance(c.func, ast.Attribute) and c.func.attr in _TRAINS and (c.args or c.keywords)
+    ]
 
 
 def compiles(module: Module, model: ast.expr) -> list[ast.Call]:
-    return [c for c in module.calls if isinstance(c.func, ast.Attribute) and c.func.attr == "compile" and same_model(module, model, c.func.value)]
+    return [
+        c
+        for c in module.calls
+        if isinstance(c.func, ast.Attribute) and c.func.attr == "compile" and same_model(module, model, c.func.value)
+    ]
 
 
 def same_model(module: Module, one: ast.expr, two: ast.expr) -> bool:
@@ -152,14 +171,21 @@ def same_model(module: Module, one: ast.expr, two: ast.expr) -> bool:
 def is_plain_model(module: Module, model: ast.expr) -> bool:
     """A Sequential or functional model made in this file, without a class of the author's own."""
     origins = module.objects.origins(model)
-    return bool(origins) and all((module.call_name(o) or "") in ("keras.Sequential", "keras.models.Sequential", "keras.Model", "keras.models.Model") for o in origins)
+    return bool(origins) and all(
+        (module.call_name(o) or "")
+        in ("keras.Sequential", "keras.models.Sequential", "keras.Model", "keras.models.Model")
+        for o in origins
+    )
 
 
 def is_array(module: Module, data: ast.expr) -> bool:
     origins = module.objects.origins(data)
     for origin in origins:
         name = module.call_name(origin) or ""
-        if not (name.startswith(("np.", "tf.random.")) or name in ("tf.constant", "tf.ones", "tf.zeros", "tf.convert_to_tensor")):
+        if not (
+            name.startswith(("np.", "tf.random."))
+            or name in ("tf.constant", "tf.ones", "tf.zeros", "tf.convert_to_tensor")
+        ):
             return False
     return bool(origins)
 

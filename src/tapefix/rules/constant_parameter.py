@@ -17,10 +17,26 @@ from tapefix.rules.base import Rule
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
-_CONSTANTS = ("tf.constant", "tf.convert_to_tensor", "tf.zeros", "tf.ones", "tf.fill", "np.array", "np.zeros", "np.ones", "np.asarray")
+_CONSTANTS = (
+    "tf.constant",
+    "tf.convert_to_tensor",
+    "tf.zeros",
+    "tf.ones",
+    "tf.fill",
+    "np.array",
+    "np.zeros",
+    "np.ones",
+    "np.asarray",
+)
 # Names that say "weight", and names of things that are random and fixed on purpose.
-_WEIGHT = re.compile(r"^_*(w|b|weights?|kernels?|bias(es)?|theta|params?|embeddings?|centers|prototypes)?(_?\d+|_\w+)?$", re.IGNORECASE)
-_FIXED = re.compile(r"fourier|noise|fixed|random|proj|hash|mask|seed|eps|frozen|buffer|state|memory|anchor|basis|rff|freq|code_?book|cache|input|data|sample|latent|dummy|test|target|class_w|sample_w", re.IGNORECASE)  # fmt: skip
+_WEIGHT = re.compile(
+    r"^_*(w|b|weights?|kernels?|bias(es)?|theta|params?|embeddings?|centers|prototypes)?(_?\d+|_\w+)?$", re.IGNORECASE
+)
+_FIXED = re.compile(
+    r"fourier|noise|fixed|random|proj|hash|mask|seed|eps|frozen|buffer|state|memory|anchor|basis|rff|freq|code_?book|cache"
+    r"|input|data|sample|latent|dummy|test|target|class_w|sample_w",
+    re.IGNORECASE,
+)
 
 
 class ConstantParameter(Rule):
@@ -77,7 +93,9 @@ class ConstantParameter(Rule):
                 label="a constant",
                 candidates=[found] if found is not None else (),
                 silent=True,
-                advice="" if found is not None else f"Make {name} a tf.Variable once, outside the function, and add it to the list that is trained.",
+                advice=""
+                if found is not None
+                else f"Make {name} a tf.Variable once, outside the function, and add it to the list that is trained.",
             )
 
     # -------------------------------------------------------------- sources of a gradient
@@ -92,7 +110,9 @@ class ConstantParameter(Rule):
                 found += origin.elts
         return found or [gradient.sources]
 
-    def _of_source(self, module: Module, gradient: GradientCall, item: ast.expr, seen: set[ast.AST]) -> Iterator[Finding]:
+    def _of_source(
+        self, module: Module, gradient: GradientCall, item: ast.expr, seen: set[ast.AST]
+    ) -> Iterator[Finding]:
         if not isinstance(item, (ast.Name, ast.Attribute)):
             return
         made = [o for o in self._made(module, item) if isinstance(o, ast.expr)]
@@ -119,13 +139,15 @@ class ConstantParameter(Rule):
     def _made(self, module: Module, item: ast.expr) -> list[ast.AST]:
         """What is assigned to a source: the values as written, not what they are made of."""
         if isinstance(item, ast.Name):
-            return [d.value for d in module.definitions(item) if d.kind == "assign" and not d.path and d.value is not None] or module.objects.origins(item)
+            return [
+                d.value for d in module.definitions(item) if d.kind == "assign" and not d.path and d.value is not None
+            ] or module.objects.origins(item)
         assert isinstance(item, ast.Attribute)
         return [value for value, path in module.objects.attribute_values(item) if not path]
 
     def _is_constant(self, module: Module, node: ast.expr) -> bool:
         name = module.call_name(node)
-        return name in _CONSTANTS or is_random(module, node) and name != "tf.Variable"
+        return name in _CONSTANTS or (is_random(module, node) and name != "tf.Variable")
 
     def _is_watched(self, module: Module, gradient: GradientCall, item: ast.expr) -> bool:
         wanted = ast.unparse(item)
@@ -143,7 +165,11 @@ class ConstantParameter(Rule):
             if isinstance(target, type(item)) and self._same(module, target, item) and _step(node) is not None:
                 found.append(node)
         for call in module.calls:
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("assign_sub", "assign_add", "assign") and self._same(module, call.func.value, item):
+            if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr in ("assign_sub", "assign_add", "assign")
+                and self._same(module, call.func.value, item)
+            ):
                 found.append(module.statement(call))
         return found
 
@@ -153,7 +179,11 @@ class ConstantParameter(Rule):
         if isinstance(one, ast.Attribute) and isinstance(two, ast.Attribute):
             if one.attr != two.attr:
                 return False
-            return ast.unparse(one) == ast.unparse(two) or module.objects.is_self(one.value) or module.objects.is_self(two.value)
+            return (
+                ast.unparse(one) == ast.unparse(two)
+                or module.objects.is_self(one.value)
+                or module.objects.is_self(two.value)
+            )
         return False
 
     def _is_applied(self, module: Module, gradient: GradientCall, item: ast.expr) -> bool:
@@ -161,10 +191,17 @@ class ConstantParameter(Rule):
         wanted = {ast.unparse(item), ast.unparse(gradient.sources)}
         for call in module.calls:
             if isinstance(call.func, ast.Attribute) and call.func.attr in ("apply_gradients", "apply"):
-                if any(ast.unparse(n) in wanted for a in call.args for n in ast.walk(a) if isinstance(n, (ast.Name, ast.Attribute, ast.List))):
+                inside = [
+                    n for a in call.args for n in ast.walk(a) if isinstance(n, (ast.Name, ast.Attribute, ast.List))
+                ]
+                if any(ast.unparse(n) in wanted for n in inside):
                     return True
             # for p, g in zip(params, grads): p.assign_sub(rate * g)
-            if module.call_name(call) == "zip" and isinstance(module.parent(call), ast.For) and any(ast.unparse(a) in wanted for a in call.args):
+            if (
+                module.call_name(call) == "zip"
+                and isinstance(module.parent(call), ast.For)
+                and any(ast.unparse(a) in wanted for a in call.args)
+            ):
                 return True
         return False
 
@@ -180,7 +217,7 @@ class ConstantParameter(Rule):
 
     def _of_layer(self, module: Module, node: ast.Assign, target: ast.Attribute) -> Iterator[Finding]:
         random = is_random(module, node.value)
-        if not random and not is_filled(module, node.value) or module.call_name(node.value) == "tf.Variable":
+        if (not random and not is_filled(module, node.value)) or module.call_name(node.value) == "tf.Variable":
             return
         if not module.objects.is_self(target.value):
             return
@@ -190,7 +227,9 @@ class ConstantParameter(Rule):
         kind = module.objects.class_kind(owner)
         if kind not in ("layer", "model", "module") or _FIXED.search(target.attr) or _FIXED.search(owner.name):
             return
-        if len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1 or not self._is_used_as_weight(module, owner, target.attr):
+        if len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1 or not self._is_used_as_weight(
+            module, owner, target.attr
+        ):
             return
         if not random and not self._has_random_sibling(module, owner, target, node):
             return
@@ -200,11 +239,15 @@ class ConstantParameter(Rule):
             edits, title = as_variable(module, node.value), "make it a tf.Variable"
         else:
             text = add_weight(module, module.source(target.value), node.value, target.attr)
-            edits, title = (ReplaceExpression(module.span(node.value), text), *imports_for(module, text)), "make it a weight of the layer"
+            edits, title = (
+                (ReplaceExpression(module.span(node.value), text), *imports_for(module, text)),
+                "make it a weight of the layer",
+            )
         yield self.finding(
             module,
             node,
-            f"{module.source(target)} is a plain tensor: it is not among the trainable weights of {owner.name} and never changes.",
+            f"{module.source(target)} is a plain tensor: it is not among the trainable weights of "
+            f"{owner.name} and never changes.",
             label="not a weight",
             candidates=[Candidate(title, edits, keeps_value=False, trains_more=True)],
             certain=certain,
@@ -218,7 +261,11 @@ class ConstantParameter(Rule):
         for (holder, name), writes in module.objects.attribute_writes.items():
             if holder is owner and name != target.attr and not _FIXED.search(name):
                 for value, _ in writes:
-                    is_weight = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "add_weight"
+                    is_weight = (
+                        isinstance(value, ast.Call)
+                        and isinstance(value.func, ast.Attribute)
+                        and value.func.attr == "add_weight"
+                    )
                     if is_weight or is_random(module, value):
                         return True
         return False
@@ -234,7 +281,9 @@ class ConstantParameter(Rule):
             if node.attr != name or module.class_of(node) is not owner or not isinstance(node.ctx, ast.Load):
                 continue
             parent = module.parent(node)
-            if isinstance(parent, ast.BinOp) or (isinstance(parent, ast.Call) and module.op(parent) in _WEIGHTED and node in parent.args):
+            if isinstance(parent, ast.BinOp) or (
+                isinstance(parent, ast.Call) and module.op(parent) in _WEIGHTED and node in parent.args
+            ):
                 above = module.parent(parent)
                 if isinstance(above, ast.Call) and module.op(above) in ("sin", "cos", "sign"):
                     return False
@@ -244,7 +293,21 @@ class ConstantParameter(Rule):
         return used
 
 
-_WEIGHTED = {"matmul", "tensordot", "einsum", "add", "multiply", "bias_add", "conv2d", "conv1d", "dot", "embedding_lookup", "gather", "matvec", "linear"}
+_WEIGHTED = {
+    "matmul",
+    "tensordot",
+    "einsum",
+    "add",
+    "multiply",
+    "bias_add",
+    "conv2d",
+    "conv1d",
+    "dot",
+    "embedding_lookup",
+    "gather",
+    "matvec",
+    "linear",
+}
 
 
 def _step(node: ast.AST) -> tuple[ast.expr, ast.expr, str] | None:
@@ -252,7 +315,12 @@ def _step(node: ast.AST) -> tuple[ast.expr, ast.expr, str] | None:
     methods: dict[type[ast.AST], str] = {ast.Sub: "assign_sub", ast.Add: "assign_add"}
     if isinstance(node, ast.AugAssign) and type(node.op) in methods:
         return node.target, node.value, methods[type(node.op)]
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.BinOp) and type(node.value.op) in methods:
-        if ast.unparse(node.value.left) == ast.unparse(node.targets[0]):
-            return node.targets[0], node.value.right, methods[type(node.value.op)]
+    if (
+        isinstance(node, ast.Assign)
+        and len(node.targets) == 1
+        and isinstance(node.value, ast.BinOp)
+        and type(node.value.op) in methods
+        and ast.unparse(node.value.left) == ast.unparse(node.targets[0])
+    ):
+        return node.targets[0], node.value.right, methods[type(node.value.op)]
     return None

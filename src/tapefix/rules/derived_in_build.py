@@ -73,10 +73,13 @@ class DerivedInBuild(Rule):
             yield self.finding(
                 module,
                 used[0],
-                f"{names} {'is' if len(used) == 1 else 'are'} computed from weights before the forward pass, where no tape records it: "
+                f"{names} {'is' if len(used) == 1 else 'are'} computed from weights before the "
+                "forward pass, where no tape records it: "
                 "in the forward pass this is a constant.",
                 label="computed once",
-                candidates=[Candidate(f"compute it in {forward.name}", edits, trains_more=True, keeps_value=False)] if edits is not None else (),
+                candidates=[Candidate(f"compute it in {forward.name}", edits, trains_more=True, keeps_value=False)]
+                if edits is not None
+                else (),
                 notes=[(forward, "used here")],
                 silent=True,
                 advice="" if edits is not None else f"Compute it in {forward.name} from the weights.",
@@ -84,15 +87,24 @@ class DerivedInBuild(Rule):
 
     # -------------------------------------------------------------- what is derived
 
-    def _derived(self, module: Module, owner: ast.ClassDef, maker: ast.FunctionDef, known: set[str]) -> list[ast.Assign]:
+    def _derived(
+        self, module: Module, owner: ast.ClassDef, maker: ast.FunctionDef, known: set[str]
+    ) -> list[ast.Assign]:
         """The statements of `maker` that compute an attribute from weights of the class."""
         found: list[ast.Assign] = []
         names = set(known)
         for statement in maker.body:
-            if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Attribute)):
+            if not (
+                isinstance(statement, ast.Assign)
+                and len(statement.targets) == 1
+                and isinstance(statement.targets[0], ast.Attribute)
+            ):
                 continue
             target = statement.targets[0]
-            if not module.objects.is_self(target.value) or len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+            if (
+                not module.objects.is_self(target.value)
+                or len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1
+            ):
                 continue
             if self._computes(module, owner, statement.value, names):
                 found.append(statement)
@@ -105,7 +117,13 @@ class DerivedInBuild(Rule):
             return False
         if isinstance(value, ast.Call) and module.op(value) is None:
             return False
-        if isinstance(value, ast.Call) and module.op(value) in ("stop_gradient", "zeros_like", "ones_like", "shape", "constant"):
+        if isinstance(value, ast.Call) and module.op(value) in (
+            "stop_gradient",
+            "zeros_like",
+            "ones_like",
+            "shape",
+            "constant",
+        ):
             return False
         for node in _operands(module, value):
             if isinstance(node, ast.Attribute) and module.objects.is_self(node.value):
@@ -113,7 +131,11 @@ class DerivedInBuild(Rule):
                     return True
             elif isinstance(node, ast.Name):
                 for definition in module.definitions(node):
-                    if definition.value is not None and not definition.path and self._computes(module, owner, definition.value, derived):
+                    if (
+                        definition.value is not None
+                        and not definition.path
+                        and self._computes(module, owner, definition.value, derived)
+                    ):
                         return True
                     if definition.value is not None and module.objects.made_kind(definition.value) == "variable":
                         return True
@@ -126,23 +148,37 @@ class DerivedInBuild(Rule):
         call = writes[0][0]
         if not isinstance(call, ast.Call) or module.objects.made_kind(call) != "variable":
             return False
-        return not any(k.arg == "trainable" and isinstance(k.value, ast.Constant) and not k.value.value for k in call.keywords)
+        return not any(
+            k.arg == "trainable" and isinstance(k.value, ast.Constant) and not k.value.value for k in call.keywords
+        )
 
     def _reads(self, module: Module, owner: ast.ClassDef, function: ast.FunctionDef, name: str) -> bool:
         return any(module.inside(n, function) for n in self._uses(module, owner, name))
 
     def _uses(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.Attribute]:
-        return [n for n in module.all(ast.Attribute) if n.attr == name and isinstance(n.ctx, ast.Load) and module.class_of(n) is owner and module.objects.is_self(n.value)]  # type: ignore[attr-defined, misc]
+        return [
+            n
+            for n in module.each(ast.Attribute)
+            if n.attr == name
+            and isinstance(n.ctx, ast.Load)
+            and module.class_of(n) is owner
+            and module.objects.is_self(n.value)
+        ]
 
     def _feeds(self, derived: list[ast.Assign], one: ast.Assign) -> bool:
         """Is it used by another derived value?"""
         return any(
-            isinstance(n, ast.Attribute) and n.attr == _name(one) for other in derived if other is not one for n in ast.walk(other.value)
+            isinstance(n, ast.Attribute) and n.attr == _name(one)
+            for other in derived
+            if other is not one
+            for n in ast.walk(other.value)
         )
 
     # -------------------------------------------------------------- moving it
 
-    def _edits(self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef, used: list[ast.Assign]) -> tuple[Edit, ...] | None:
+    def _edits(
+        self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef, used: list[ast.Assign]
+    ) -> tuple[Edit, ...] | None:
         """The statements, with the local values that only they need, at the start of the forward pass."""
         maker = module.function(used[0])
         if not isinstance(maker, ast.FunctionDef) or any(module.function(d) is not maker for d in used):
@@ -166,8 +202,8 @@ class DerivedInBuild(Rule):
         if parameter is None:
             return tuple(edits)
         arguments = module.objects.parameters(forward)
-        for statement in moving:
-            for node in ast.walk(statement):
+        for moved in moving:
+            for node in ast.walk(moved):
                 if isinstance(node, ast.Name) and node.id == parameter and isinstance(node.ctx, ast.Load):
                     if not arguments:
                         return None
@@ -176,14 +212,17 @@ class DerivedInBuild(Rule):
 
     def _used_outside(self, module: Module, name: str) -> bool:
         """Is the attribute read on something else than self: `layer.kernel`?"""
-        return any(n.attr == name and isinstance(n.ctx, ast.Load) and not module.objects.is_self(n.value) for n in module.all(ast.Attribute))  # type: ignore[attr-defined]
+        return any(
+            n.attr == name and isinstance(n.ctx, ast.Load) and not module.objects.is_self(n.value)
+            for n in module.each(ast.Attribute)
+        )
 
     def _input_parameter(self, maker: ast.FunctionDef) -> str | None:
         names = [a.arg for a in maker.args.args][1:]
         return names[0] if maker.name == "build" and names else None
 
     def _with_locals(self, module: Module, maker: ast.FunctionDef, used: list[ast.Assign]) -> list[ast.stmt] | None:
-        """`used` and the assignments of local names that nothing else needs, in their order; None where that is not all."""
+        """`used` and the local values that only they need, in their order; None where they need more."""
         moving: list[ast.stmt] = list(used)
         queue: list[ast.AST] = list(used)
         allowed = self._input_parameter(maker)
@@ -196,16 +235,20 @@ class DerivedInBuild(Rule):
                     if definition.scope.node is not maker or module.objects.is_self(node) or definition.name == allowed:
                         continue
                     home = module.statement(definition.node) if definition.kind == "assign" else None
-                    if home is None or home not in maker.body or module.objects.made_kind(definition.value or node) is not None:
+                    if (
+                        home is None
+                        or home not in maker.body
+                        or module.objects.made_kind(definition.value or node) is not None
+                    ):
                         return None  # a parameter of __init__, a loop, a layer: not known in the forward pass
                     if home not in moving:
                         moving.append(home)
                         queue.append(home)
-        for statement in moving:
-            for definition in module.reaching.scope_of[maker].defs.values():
-                for one in definition:
-                    if module.inside(one.node, statement) and any(not any(module.inside(u, s) for s in moving) for u in one.uses):
-                        return None  # needed by what stays
+        for definitions in module.reaching.scope_of[maker].defs.values():
+            for one in definitions:
+                moves = any(module.inside(one.node, s) for s in moving)
+                if moves and not all(any(module.inside(u, s) for s in moving) for u in one.uses):
+                    return None  # needed by what stays
         return [s for s in maker.body if s in moving]
 
 

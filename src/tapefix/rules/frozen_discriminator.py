@@ -20,8 +20,8 @@ class FrozenDiscriminator(Rule):
     """A network is frozen for the model that contains it, and then trained by itself while it is still frozen.
 
     What it finds:
-        `discriminator.trainable = False` after its `compile`, a second model built on it, and later steps of both, where
-        Keras 3 is installed and nothing sets `trainable` back to True.
+        `discriminator.trainable = False` after its `compile`, a second model built on it, and later steps of both,
+        where Keras 3 is installed and nothing sets `trainable` back to True.
 
     Why the gradient stops:
         Keras 2 kept the list of weights from `compile`. Keras 3 reads `trainable` at every step, so the network has
@@ -61,48 +61,78 @@ class FrozenDiscriminator(Rule):
             network = self._frozen(module, freeze)
             if network is None:
                 continue
-            steps = [c for c in self._steps(module) if self._same(module, c.func.value, network)]  # type: ignore[attr-defined]
+            taken = self._steps(module)
+            steps = [c for c, model in taken if self._same(module, model, network)]
             if not steps or self._thawed(module, network):
                 continue
-            stacks = [c for c in self._steps(module) if c not in steps and self._contains(module, c.func.value, network)]  # type: ignore[attr-defined]
-            if not stacks or not self._is_compiled(module, network):
+            stacks = [c for c, model in taken if c not in steps and self._contains(module, model, network)]
+            steps = [c for c in steps if self._follows(module, c, freeze)]
+            if (
+                not steps
+                or not self._alternate(module, steps, stacks, freeze)
+                or not self._is_compiled(module, network)
+            ):
                 continue
+            name = module.source(steps[0].func.value)  # type: ignore[attr-defined]
             yield self.finding(
                 module,
                 steps[0],
-                f"{module.source(steps[0].func.value)} is still frozen in its own training step: Keras 3 reads trainable at every step, "  # type: ignore[attr-defined]
+                f"{name} is still frozen in its own training step: Keras 3 reads trainable at every step, "
                 "not when the model is compiled.",
                 label="trains nothing",
-                candidates=[Candidate("unfreeze it for its own step and freeze it for the other", self._edits(module, steps, stacks), trains_more=True)],
+                candidates=[
+                    Candidate(
+                        "unfreeze it for its own step and freeze it for the other",
+                        self._edits(module, steps, stacks),
+                        trains_more=True,
+                    )
+                ],
                 notes=[(freeze, "frozen here")],
                 silent=True,
             )
 
     def _frozen(self, module: Module, node: ast.Assign) -> ast.expr | None:
         target = node.targets[0]
-        if not (isinstance(target, ast.Attribute) and target.attr == "trainable" and isinstance(node.value, ast.Constant) and node.value.value is False):
+        if not (
+            isinstance(target, ast.Attribute)
+            and target.attr == "trainable"
+            and isinstance(node.value, ast.Constant)
+            and node.value.value is False
+        ):
             return None
         value = target.value
         if isinstance(value, ast.Name):
             # `for layer in discriminator.layers: layer.trainable = False`
             for definition in module.definitions(value):
-                if definition.kind == "loop" and isinstance(definition.value, ast.Attribute) and definition.value.attr == "layers":
+                if (
+                    definition.kind == "loop"
+                    and isinstance(definition.value, ast.Attribute)
+                    and definition.value.attr == "layers"
+                ):
                     return definition.value.value
         return value
 
-    def _steps(self, module: Module) -> list[ast.Call]:
-        return [c for c in module.calls if isinstance(c.func, ast.Attribute) and c.func.attr in _STEPS and module.objects.kind(c.func.value) == "model"]
+    def _steps(self, module: Module) -> list[tuple[ast.Call, ast.expr]]:
+        """The training steps in the file, with the model that each trains."""
+        found = [(c, c.func.value) for c in module.calls if isinstance(c.func, ast.Attribute) and c.func.attr in _STEPS]
+        return [(call, model) for call, model in found if module.objects.kind(model) == "model"]
 
     def _same(self, module: Module, one: ast.expr, two: ast.expr) -> bool:
         first, second = module.objects.origins(one), module.objects.origins(two)
-        return bool(first) and len(first) == len(second) == 1 and first[0] is second[0] and isinstance(first[0], ast.Call)
+        return (
+            bool(first) and len(first) == len(second) == 1 and first[0] is second[0] and isinstance(first[0], ast.Call)
+        )
 
     def _thawed(self, module: Module, network: ast.expr) -> bool:
         """Does anything set `trainable` of this network to something else than False?"""
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             for target in node.targets:
-                if isinstance(target, ast.Attribute) and target.attr == "trainable" and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                if (
+                    isinstance(target, ast.Attribute)
+                    and target.attr == "trainable"
+                    and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+                ):
                     return True
         return any(isinstance(c.func, ast.Name) and c.func.id == "setattr" for c in module.calls)
 
@@ -118,16 +148,49 @@ class FrozenDiscriminator(Rule):
             if any(isinstance(v, ast.Call) and self._same(module, v.func, network) for v in values):
                 return True
             for call in module.calls:
-                added = isinstance(call.func, ast.Attribute) and call.func.attr == "add" and call.args
-                if added and origin in module.objects.origins(call.func.value) and self._same(module, call.args[0], network):  # type: ignore[attr-defined]
+                if not (isinstance(call.func, ast.Attribute) and call.func.attr == "add" and call.args):
+                    continue
+                if origin in module.objects.origins(call.func.value) and self._same(module, call.args[0], network):
                     return True
         return False
 
+    def _follows(self, module: Module, step: ast.Call, freeze: ast.Assign) -> bool:
+        """Can the step run after the network was frozen? (A teacher is trained first and frozen then.)"""
+        if module.function(step) is not module.function(freeze) or step.lineno > freeze.lineno:
+            return True
+        return any(
+            isinstance(above, (ast.For, ast.While)) and module.inside(freeze, above) for above in module.ancestors(step)
+        )
+
+    def _alternate(self, module: Module, steps: list[ast.Call], stacks: list[ast.Call], freeze: ast.Assign) -> bool:
+        """Do the two take turns: in one function, in one loop, or in methods of one class?"""
+        for one in steps:
+            for two in stacks:
+                function, other = module.function(one), module.function(two)
+                if function is other and (function is not None or self._share_loop(module, one, two)):
+                    return True
+                owner = module.class_of(one)
+                if owner is not None and owner is module.class_of(two) and owner is module.class_of(freeze):
+                    return True
+                for site in module.results.calls_of(function) if function is not None else [one]:
+                    for place in module.results.calls_of(other) if other is not None else [two]:
+                        if self._share_loop(module, site, place):
+                            return True
+        return False
+
+    def _share_loop(self, module: Module, one: ast.AST, two: ast.AST) -> bool:
+        return any(
+            isinstance(above, (ast.For, ast.While)) and module.inside(two, above) for above in module.ancestors(one)
+        )
+
     def _is_compiled(self, module: Module, network: ast.expr) -> bool:
-        return any(isinstance(c.func, ast.Attribute) and c.func.attr == "compile" and self._same(module, c.func.value, network) for c in module.calls)
+        return any(
+            isinstance(c.func, ast.Attribute) and c.func.attr == "compile" and self._same(module, c.func.value, network)
+            for c in module.calls
+        )
 
     def _edits(self, module: Module, steps: list[ast.Call], stacks: list[ast.Call]) -> tuple[Edit, ...]:
-        """`trainable = True` before the first of its own steps in each block, `False` before the first of the other's."""
+        """`trainable = True` before its own steps in each block, `False` before those of the other."""
         edits: list[Edit] = []
         blocks: list[list[ast.stmt]] = []
         for call in [*steps, *stacks]:
@@ -153,7 +216,9 @@ class FrozenDiscriminator(Rule):
         """The innermost block around `statement` in which steps of both kinds stand, or its own block."""
         own = module.block(statement)
         above: ast.AST | None = statement
-        while isinstance(above, ast.stmt) and not isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        while isinstance(above, ast.stmt) and not isinstance(
+            above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        ):
             block = module.block(above)
             inside = [call for call in calls if any(module.inside(call, s) for s in block)]
             if len({module.source(call.func.value) for call in inside}) > 1:  # type: ignore[attr-defined]

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Parts of names that say "this is about the prediction".
-_PREDICTED = {"pred", "preds", "predicted", "prediction", "predictions", "hat", "out", "output", "outputs", "logit", "logits", "est", "estimate", "estimated", "fake", "recon", "reconstructed", "p", "yp"}  # fmt: skip
+_PREDICTED = {
+    "pred", "preds", "predicted", "prediction", "predictions", "hat", "out", "output", "outputs", "logit", "logits",
+    "est", "estimate", "estimated", "fake", "recon", "reconstructed", "p", "yp",
+}  # fmt: skip
 
 
 class IgnoredPrediction(Rule):
@@ -76,9 +79,16 @@ class IgnoredPrediction(Rule):
         for function in module.all(ast.FunctionDef):
             assert isinstance(function, ast.FunctionDef)
             parameters = module.objects.parameters(function)
-            if function in module.training.losses or len(parameters) < 2 or not _speaks_of_prediction(parameters[1].arg, "", parameters[0].arg):
+            if (
+                function in module.training.losses
+                or len(parameters) < 2
+                or not _speaks_of_prediction(parameters[1].arg, "", parameters[0].arg)
+            ):
                 continue
-            if any(bound.uses for bound in module.reaching.bindings.get(parameters[1], [])) or module.method_class(function) is not None:
+            if (
+                any(bound.uses for bound in module.reaching.bindings.get(parameters[1], []))
+                or module.method_class(function) is not None
+            ):
                 continue
             if module.results.need(function) is not None:
                 found.append(function)
@@ -88,11 +98,16 @@ class IgnoredPrediction(Rule):
         name = getattr(function, "name", "the lambda")
         slips = self._slips(function, target, prediction)
         place: ast.AST = slips[0] if slips else module.objects.parameters(function)[1]
-        edits = tuple(ReplaceExpression(module.span(use), prediction.name) for slip in slips for use in _reads(slip.value, target.name))
+        edits = tuple(
+            ReplaceExpression(module.span(use), prediction.name)
+            for slip in slips
+            for use in _reads(slip.value, target.name)
+        )
         return self.finding(
             module,
             place,
-            f"{name} computes its loss from {target.name} alone, {prediction.name} is never read: no gradient can reach the model.",
+            f"{name} computes its loss from {target.name} alone, {prediction.name} is never read: no "
+            "gradient can reach the model.",
             label=f"computed from {target.name}" if slips else "never read",
             candidates=[Candidate(f"compute it from {prediction.name}", edits, keeps_value=False)] if edits else (),
             certain=bool(edits) or not self._closes_over_values(module, function),
@@ -123,7 +138,11 @@ class IgnoredPrediction(Rule):
                     continue
                 if not (isinstance(definition.value, ast.Constant) and definition.kind == "assign"):
                     return True
-        if any(module.op(call) in ("zeros_like", "zeros", "constant") for call in module.calls if module.inside(call, function)):
+        if any(
+            module.op(call) in ("zeros_like", "zeros", "constant")
+            for call in module.calls
+            if module.inside(call, function)
+        ):
             return True
         return any(isinstance(node, ast.Name) and module.objects.is_self(node) for node in ast.walk(function))
 
@@ -131,7 +150,8 @@ class IgnoredPrediction(Rule):
 
     def _twice(self, module: Module) -> Iterator[Finding]:
         for call in module.calls:
-            if len(call.args) != 2 or not all(isinstance(a, ast.Name) for a in call.args) or call.args[0].id != call.args[1].id:  # type: ignore[attr-defined]
+            names = [a.id for a in call.args if isinstance(a, ast.Name)]
+            if len(call.args) != 2 or len(names) != 2 or names[0] != names[1]:
                 continue
             if not self._is_loss(module, call) or not module.tapes.around(call):
                 continue
@@ -164,7 +184,11 @@ class IgnoredPrediction(Rule):
             name
             for name, definitions in scope.defs.items()
             if any(
-                not d.uses and d.kind == "assign" and isinstance(d.value, ast.Call) and not d.path and module.training.is_forward(d.value)
+                not d.uses
+                and d.kind == "assign"
+                and isinstance(d.value, ast.Call)
+                and not d.path
+                and module.training.is_forward(d.value)
                 for d in definitions
             )
         ]

@@ -76,7 +76,8 @@ class LayersNotChained(Rule):
             yield self.finding(
                 module,
                 statement,
-                f"What this layer computes is overwritten before anything reads it: the next layer gets {data} again, so only the last one trains.",
+                "What this layer computes is overwritten before anything reads it: the next layer "
+                f"gets {data} again, so only the last one trains.",
                 label=f"{target} is not read",
                 candidates=[Candidate(f"give each layer the {target} of the one before", edits, keeps_value=False)],
                 notes=[(later, f"overwrites {target}") for later in chain[1:2]],
@@ -87,7 +88,11 @@ class LayersNotChained(Rule):
 
     def _call(self, module: Module, statement: ast.stmt) -> tuple[str, str, Def] | None:
         """Target, first argument and definition of `h = layer(x)`."""
-        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)):
+        if not (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
             return None
         value = statement.value
         if not (isinstance(value, ast.Call) and value.args and isinstance(value.args[0], ast.Name)):
@@ -145,7 +150,12 @@ class LayersNotChained(Rule):
         for statement in module.all(ast.Expr):
             call = statement.value  # type: ignore[attr-defined]
             function = module.function(statement)
-            if not (isinstance(call, ast.Call) and len(call.args) == 1 and isinstance(call.args[0], ast.Name) and isinstance(call.func, ast.Attribute)):
+            if not (
+                isinstance(call, ast.Call)
+                and len(call.args) == 1
+                and isinstance(call.args[0], ast.Name)
+                and isinstance(call.func, ast.Attribute)
+            ):
                 continue
             if getattr(function, "name", "") != "call" or not module.objects.is_self(call.func.value):
                 continue
@@ -169,4 +179,8 @@ class LayersNotChained(Rule):
     def _read_later(self, module: Module, statement: ast.stmt, name: str) -> bool:
         block = module.block(statement)
         rest = block[block.index(statement) + 1 :]
-        return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for later in rest for n in ast.walk(later))
+        return any(
+            isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)
+            for later in rest
+            for n in ast.walk(later)
+        )

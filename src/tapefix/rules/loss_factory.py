@@ -91,7 +91,8 @@ class LossFactory(Rule):
                 yield self.finding(
                     module,
                     item,
-                    f"{name} is the loss itself, and Keras calls it with {required[0]} and {required[1]}: here it is called without them.",
+                    f"{name} is the loss itself, and Keras calls it with {required[0]} and "
+                    f"{required[1]}: here it is called without them.",
                     label="called without arguments",
                     candidates=[Candidate(f"pass {name} without calling it", (edit,), keeps_value=False)],
                 )
@@ -105,11 +106,14 @@ class LossFactory(Rule):
         candidates = []
         if len(known) == len(required):
             call = f"{name}({', '.join(required)})"
-            candidates = [Candidate(f"call it: {call}", (ReplaceExpression(module.span(item), call),), keeps_value=False)]
+            candidates = [
+                Candidate(f"call it: {call}", (ReplaceExpression(module.span(item), call),), keeps_value=False)
+            ]
         return self.finding(
             module,
             item,
-            f"{name} returns the loss function, it is not the loss itself: Keras calls it with y_true and y_pred and gets a function.",
+            f"{name} returns the loss function, it is not the loss itself: Keras calls it with y_true "
+            "and y_pred and gets a function.",
             label="makes a loss, is none",
             candidates=candidates,
             notes=[(factory, "returns a function")] if not isinstance(factory, ast.Lambda) else (),
@@ -136,7 +140,9 @@ class LossFactory(Rule):
         if not isinstance(value, ast.Name):
             return False
         definitions = module.definitions(value)
-        return bool(definitions) and all(d.kind == "function" and module.function(d.node) is factory for d in definitions)
+        return bool(definitions) and all(
+            d.kind == "function" and module.function(d.node) is factory for d in definitions
+        )
 
     def _is_loss_class(self, module: Module, node: ast.expr) -> bool:
         name = module.name(node) or ""
@@ -159,7 +165,13 @@ class LossFactory(Rule):
             call,
             f"This makes an object of {made} with the target and the prediction as its settings: no loss is computed.",
             label="a loss object, not a loss",
-            candidates=[Candidate(f"make the object, then call it: {made}()(...)", (ReplaceExpression(module.span(call.func), f"{made}()"),), keeps_value=False)],
+            candidates=[
+                Candidate(
+                    f"make the object, then call it: {made}()(...)",
+                    (ReplaceExpression(module.span(call.func), f"{made}()"),),
+                    keeps_value=False,
+                )
+            ],
         )
 
     def _factory_called(self, module: Module, call: ast.Call) -> Iterator[Finding]:
@@ -180,14 +192,22 @@ class LossFactory(Rule):
         name = module.source(call.func)
         candidates = []
         if not _required(module, factory):
-            candidates = [Candidate(f"make the loss first: {name}()(...)", (ReplaceExpression(module.span(call.func), f"{name}()"),), keeps_value=False)]
+            candidates = [
+                Candidate(
+                    f"make the loss first: {name}()(...)",
+                    (ReplaceExpression(module.span(call.func), f"{name}()"),),
+                    keeps_value=False,
+                )
+            ]
         yield self.finding(
             module,
             call,
             f"{name} returns the loss function: this is a function and not yet a loss.",
             label="a function",
             candidates=candidates,
-            advice="" if candidates else f"Call {name} with its settings first, then what it returns with the target and the prediction.",
+            advice=""
+            if candidates
+            else f"Call {name} with its settings first, then what it returns with the target and the prediction.",
         )
 
 

@@ -64,29 +64,44 @@ class Minimize(Rule):
                 call,
                 "Optimisers of Keras 3 have no minimize: this fails with an AttributeError.",
                 label="not in Keras 3",
-                candidates=[Candidate("use a tape and apply_gradients", edits, keeps_value=False)] if edits is not None else (),
-                advice="" if edits is not None else "Compute the loss under a tf.GradientTape and call apply_gradients.",
+                candidates=[Candidate("use a tape and apply_gradients", edits, keeps_value=False)]
+                if edits is not None
+                else (),
+                advice=""
+                if edits is not None
+                else "Compute the loss under a tf.GradientTape and call apply_gradients.",
             )
 
     def _is_keras_optimizer(self, module: Module, node: ast.expr) -> bool:
         origins = module.objects.origins(node)
         names = [module.call_name(origin) or "" for origin in origins if isinstance(origin, ast.Call)]
-        return bool(names) and len(names) == len(origins) and all(n.startswith("keras.optimizers.") and ".legacy." not in n for n in names)
+        return (
+            bool(names)
+            and len(names) == len(origins)
+            and all(n.startswith("keras.optimizers.") and ".legacy." not in n for n in names)
+        )
 
     def _edits(self, module: Module, call: ast.Call, loss: ast.expr, variables: ast.expr) -> tuple[Edit, ...] | None:
         optimizer = module.source(call.func.value)  # type: ignore[attr-defined]
         listed = self._list(module, variables)
         tape = argument(call, 3, "tape")
         if tape is not None:
-            text = f"{optimizer}.apply_gradients(zip({module.source(tape)}.gradient({module.source(loss)}, {listed}), {listed}))"
-            return (ReplaceExpression(module.span(call), text),)
+            gradients = f"{module.source(tape)}.gradient({module.source(loss)}, {listed})"
+            return (ReplaceExpression(module.span(call), f"{optimizer}.apply_gradients(zip({gradients}, {listed}))"),)
         statement = module.statement(call)
         value = self._computed(module, loss)
-        if value is None or module.needs_tf_import or not isinstance(statement, (ast.Expr, ast.Assign)) or statement.value is not call:
+        if (
+            value is None
+            or module.needs_tf_import
+            or not isinstance(statement, (ast.Expr, ast.Assign))
+            or statement.value is not call
+        ):
             return None
         names = _free_names(module, call, ("tape", "loss_value" if self._taken(module, loss) else "loss", "gradients"))
         lines = [f"with {module.tf}.GradientTape() as {names[0]}:", f"    {names[1]} = {value}"]
-        if any(isinstance(node, (ast.Call, ast.List)) for node in ast.walk(variables)) or listed != module.source(variables):
+        if any(isinstance(node, (ast.Call, ast.List)) for node in ast.walk(variables)) or listed != module.source(
+            variables
+        ):
             held = _free_names(module, call, ("variables",))[0]
             lines.append(f"{held} = {listed}")
             listed = held
@@ -120,7 +135,13 @@ class Minimize(Rule):
         origins = module.objects.origins(variables)
         if origins and all(isinstance(o, (ast.FunctionDef, ast.Lambda)) for o in origins):
             return f"{text}()"
-        return f"[{text}]" if module.objects.kind(variables) == "variable" and isinstance(variables, (ast.Name, ast.Attribute)) and not self._holds_list(origins) else text
+        return (
+            f"[{text}]"
+            if module.objects.kind(variables) == "variable"
+            and isinstance(variables, (ast.Name, ast.Attribute))
+            and not self._holds_list(origins)
+            else text
+        )
 
     def _holds_list(self, origins: list[ast.AST]) -> bool:
         return any(isinstance(o, (ast.List, ast.Tuple, ast.ListComp, ast.BinOp)) for o in origins)

@@ -59,7 +59,14 @@ class MissingReturn(Rule):
         with_value = {module.function(node) for node in module.all(ast.Return) if node.value is not None}  # type: ignore[attr-defined]
         for function in module.all(ast.FunctionDef):
             assert isinstance(function, ast.FunctionDef)
-            if function in with_value or function.name in ("__init__", "build", "setUp", "__enter__", "__exit__", "main"):
+            if function in with_value or function.name in (
+                "__init__",
+                "build",
+                "setUp",
+                "__enter__",
+                "__exit__",
+                "main",
+            ):
                 continue
             places = ends(function.body)
             if not places or is_generator(function) or _is_abstract(function):
@@ -70,7 +77,12 @@ class MissingReturn(Rule):
                 last = _inner_function(module, function)
             if last is None and isinstance(function.body[-1], ast.If):
                 last = self._of_ends(module, function, places)
-            if last is None or (need := module.results.need(function)) is None or len(need.names) > 1 or need.kind == "step":
+            if (
+                last is None
+                or (need := module.results.need(function)) is None
+                or len(need.names) > 1
+                or need.kind == "step"
+            ):
                 need = need or module.results.need(function)
                 last = self._of_need(module, function, need)
             if need is None:
@@ -83,7 +95,11 @@ class MissingReturn(Rule):
                 last.node,
                 f"{function.name} ends here without return, so it gives None: {need.reason}.",
                 label="computed, but not returned",
-                candidates=[Candidate(f"return {last.text}" if "\n" not in last.text else "return what is computed last", last.edits)],
+                candidates=[
+                    Candidate(
+                        f"return {last.text}" if "\n" not in last.text else "return what is computed last", last.edits
+                    )
+                ],
                 notes=[(need.place, "the result is used here")] if need.place is not None else (),
                 certain=self._certain(module, function, need, last),
             )
@@ -93,7 +109,9 @@ class MissingReturn(Rule):
             return False
         owner = module.method_class(function)
         # A model with a training step of its own may have a `call` that nobody calls.
-        return not (need.kind == "model" and owner is not None and module.objects.method(owner, "train_step") is not None)
+        return not (
+            need.kind == "model" and owner is not None and module.objects.method(owner, "train_step") is not None
+        )
 
     def _of_ends(self, module: Module, function: Definition, places: list[End]) -> Last | None:
         """Every branch computes its own result."""
@@ -101,7 +119,12 @@ class MissingReturn(Rule):
         if len(found) != len(places) or any(last is None for last in found):
             return None
         values = [last for last in found if last is not None]
-        return Last(values[0].node, "the value of each branch", tuple(e for v in values for e in v.edits), all(v.dead for v in values))
+        return Last(
+            values[0].node,
+            "the value of each branch",
+            tuple(e for v in values for e in v.edits),
+            all(v.dead for v in values),
+        )
 
     def _of_need(self, module: Module, function: Definition, need: Need | None) -> Last | None:
         """A result that is more than one value: a training step's logs, several values that the caller unpacks."""
@@ -110,14 +133,21 @@ class MissingReturn(Rule):
         tail = function.body[-1]
         if need.kind == "step" and function.name in ("train_step", "test_step"):
             text = _logs(module, function)
-            return Last(tail, text, (Insert(module.span(tail), "after", f"return {text}"),), True) if text is not None else None
+            return (
+                Last(tail, text, (Insert(module.span(tail), "after", f"return {text}"),), True)
+                if text is not None
+                else None
+            )
         if len(need.names) < 2:
             return None
         last = LastValue(module, function, len(need.names)).of(function.body)
         if last is not None:
             return last
         scope = module.reaching.scope_of[function]
-        if all(name and any(d.kind in ("assign", "augment", "mutate") for d in scope.defs.get(name, ())) for name in need.names):
+        if all(
+            name and any(d.kind in ("assign", "augment", "mutate") for d in scope.defs.get(name, ()))
+            for name in need.names
+        ):
             text = ", ".join(need.names)
             return Last(tail, text, (Insert(module.span(tail), "after", f"return {text}"),), True)
         return None
@@ -135,9 +165,16 @@ class MissingReturn(Rule):
 
 def _is_abstract(function: Definition) -> bool:
     """Nothing but a docstring, `pass` or `...`; or to be overridden."""
-    if any(isinstance(d, ast.Attribute | ast.Name) and (d.attr if isinstance(d, ast.Attribute) else d.id).endswith("abstractmethod") for d in function.decorator_list):
+    if any(
+        isinstance(d, ast.Attribute | ast.Name)
+        and (d.attr if isinstance(d, ast.Attribute) else d.id).endswith("abstractmethod")
+        for d in function.decorator_list
+    ):
         return True
-    return all(isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)) for s in function.body)
+    return all(
+        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+        for s in function.body
+    )
 
 
 def _inner_function(module: Module, function: Definition) -> Last | None:
@@ -155,7 +192,9 @@ def _logs(module: Module, function: Definition) -> str | None:
     parameters = [*function.args.posonlyargs, *function.args.args]
     if not parameters:
         return None
-    inside = [call for call in module.calls if module.function(call) is function and isinstance(call.func, ast.Attribute)]
+    inside = [
+        call for call in module.calls if module.function(call) is function and isinstance(call.func, ast.Attribute)
+    ]
     if any(call.func.attr == "update_state" for call in inside):  # type: ignore[attr-defined]
         owner = parameters[0].arg
         return f"{{m.name: m.result() for m in {owner}.metrics}}"

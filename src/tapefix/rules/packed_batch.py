@@ -75,7 +75,8 @@ class PackedBatch(Rule):
             yield self.finding(
                 module,
                 pair,
-                f"{func.attr} takes inputs and targets as two arguments: here the pair of both is taken for the inputs, and there are no targets.",
+                f"{func.attr} takes inputs and targets as two arguments: here the pair of both is "
+                "taken for the inputs, and there are no targets.",
                 label="a pair of inputs and targets",
                 candidates=[Candidate("unpack the pair", (edit,), keeps_value=False)],
             )
@@ -86,7 +87,11 @@ class PackedBatch(Rule):
         """Is every value that `node` may have a pair of two different things?"""
         found: list[ast.AST] = []
         for origin in self._origins(module, node):
-            if not isinstance(origin, ast.Tuple) or len(origin.elts) != 2 or any(isinstance(e, ast.Starred) for e in origin.elts):
+            if (
+                not isinstance(origin, ast.Tuple)
+                or len(origin.elts) != 2
+                or any(isinstance(e, ast.Starred) for e in origin.elts)
+            ):
                 return False
             found.append(origin)
         return bool(found)
@@ -112,7 +117,8 @@ class PackedBatch(Rule):
             if not isinstance(origin, ast.Call):
                 continue
             for callee in module.objects.callees(origin):
-                found += [n.value for n in module.all(ast.Yield) if module.function(n) is callee and n.value is not None]  # type: ignore[attr-defined]
+                yields = [n for n in module.each(ast.Yield) if module.function(n) is callee]
+                found += [n.value for n in yields if n.value is not None]
             while isinstance(origin, ast.Call) and isinstance(origin.func, ast.Attribute):
                 if origin.func.attr == "from_tensor_slices" and origin.args:
                     return [origin.args[0]]
@@ -128,12 +134,21 @@ class PackedBatch(Rule):
         """Was the model compiled with a loss, and does it take one input?"""
         if "add_loss" in module.text or "def train_step" in module.text:
             return False
-        if not any(isinstance(c.func, ast.Attribute) and c.func.attr == "compile" and (len(c.args) > 1 or any(k.arg == "loss" for k in c.keywords)) for c in module.calls):
+        if not any(
+            isinstance(c.func, ast.Attribute)
+            and c.func.attr == "compile"
+            and (len(c.args) > 1 or any(k.arg == "loss" for k in c.keywords))
+            for c in module.calls
+        ):
             return False
         for origin in module.objects.origins(model):
             name = module.call_name(origin) or ""
             if name.rpartition(".")[2] == "Model" and isinstance(origin, ast.Call):
-                inputs = origin.args[0] if origin.args else next((k.value for k in origin.keywords if k.arg == "inputs"), None)
+                inputs = (
+                    origin.args[0]
+                    if origin.args
+                    else next((k.value for k in origin.keywords if k.arg == "inputs"), None)
+                )
                 if inputs is None or isinstance(inputs, (ast.List, ast.Tuple, ast.Dict)):
                     return False
                 if any(isinstance(o, (ast.List, ast.Tuple, ast.Dict)) for o in module.objects.origins(inputs)):

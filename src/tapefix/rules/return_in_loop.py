@@ -61,7 +61,13 @@ class ReturnInLoop(Rule):
         for node in module.all(ast.Return):
             assert isinstance(node, ast.Return)
             loop = module.parent(node)
-            if not isinstance(loop, ast.For) or node.value is None or loop.body[-1] is not node or len(loop.body) < 2 or loop.orelse:
+            if (
+                not isinstance(loop, ast.For)
+                or node.value is None
+                or loop.body[-1] is not node
+                or len(loop.body) < 2
+                or loop.orelse
+            ):
                 continue
             carried = self._carried(module, loop, node.value)
             if carried is None or self._leaves_early(loop):
@@ -111,7 +117,9 @@ class ReturnInLoop(Rule):
     def _made_before(self, module: Module, loop: ast.For, name: str | None) -> bool:
         scope = module.scope(loop)
         definitions = scope.defs.get(name or "", [])
-        return any(d.kind in ("assign", "parameter") and getattr(d.node, "lineno", 0) < loop.lineno for d in definitions)
+        return any(
+            d.kind in ("assign", "parameter") and getattr(d.node, "lineno", 0) < loop.lineno for d in definitions
+        )
 
     def _leaves_early(self, loop: ast.For) -> bool:
         """Does the loop skip rounds (`continue`), so that the first round that is not skipped is meant?"""

@@ -81,7 +81,12 @@ class SharedOptimizer(Rule):
                 owner = self._owner(module, variables)
                 if owner is None:
                     break
-                lists.setdefault(owner, f"{owner}.{variables.attr}" if isinstance(variables, ast.Attribute) else f"{owner}.trainable_variables")
+                lists.setdefault(
+                    owner,
+                    f"{owner}.{variables.attr}"
+                    if isinstance(variables, ast.Attribute)
+                    else f"{owner}.trainable_variables",
+                )
             else:
                 first = applied[0][0]
                 if len(lists) < 2 or self._is_built(module, optimizer) or not self._is_keras(module, first.func.value):  # type: ignore[attr-defined]
@@ -96,9 +101,16 @@ class SharedOptimizer(Rule):
                 yield self.finding(
                     module,
                     applied[1][0],
-                    f"{optimizer} is built for the variables of its first call, and does not know those of the other networks.",
+                    f"{optimizer} is built for the variables of its first call, and does not know "
+                    "those of the other networks.",
                     label="other variables",
-                    candidates=[Candidate("build the optimizer for all variables first", (Insert(module.span(place), "before", text),), trains_more=True)],
+                    candidates=[
+                        Candidate(
+                            "build the optimizer for all variables first",
+                            (Insert(module.span(place), "before", text),),
+                            trains_more=True,
+                        )
+                    ],
                     notes=[(first, "the first call builds it")],
                 )
 
@@ -109,7 +121,12 @@ class SharedOptimizer(Rule):
         if isinstance(variables, ast.Name):
             definitions = module.definitions(variables)
             values = [d.value for d in definitions]
-            if len(values) == 1 and isinstance(values[0], ast.Attribute) and values[0].attr in VARIABLE_LISTS and not definitions[0].path:
+            if (
+                len(values) == 1
+                and isinstance(values[0], ast.Attribute)
+                and values[0].attr in VARIABLE_LISTS
+                and not definitions[0].path
+            ):
                 return module.source(values[0].value)
         return None
 
@@ -117,11 +134,18 @@ class SharedOptimizer(Rule):
         if ".build(" not in module.text:
             return False
         return f"{optimizer}.build(" in module.text or any(
-            isinstance(c.func, ast.Attribute) and c.func.attr == "build" and module.objects.kind(c.func.value) == "optimizer" for c in module.calls
+            isinstance(c.func, ast.Attribute)
+            and c.func.attr == "build"
+            and module.objects.kind(c.func.value) == "optimizer"
+            for c in module.calls
         )
 
     def _is_keras(self, module: Module, optimizer: ast.expr) -> bool:
-        names = [module.call_name(origin) or "" for origin in module.objects.origins(optimizer) if isinstance(origin, ast.Call)]
+        names = [
+            module.call_name(origin) or ""
+            for origin in module.objects.origins(optimizer)
+            if isinstance(origin, ast.Call)
+        ]
         return bool(names) and all(name.startswith("keras.optimizers.") and ".legacy." not in name for name in names)
 
     def _place(self, module: Module, calls: list[ast.Call], models: list[str]) -> ast.stmt | None:
@@ -131,13 +155,21 @@ class SharedOptimizer(Rule):
         """
         place: ast.stmt | None = None
         statement: ast.AST | None = module.statement(calls[0])
-        while isinstance(statement, ast.stmt) and not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        while isinstance(statement, ast.stmt) and not isinstance(
+            statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        ):
             block = module.block(statement)
-            if place is None and all(any(module.inside(call, other) for other in block) for call in calls):
+            if (place is None and all(any(module.inside(call, other) for other in block) for call in calls)) or (
+                place is not None
+                and isinstance(statement, (ast.For, ast.While))
+                and self._ready(module, statement, models)
+            ):
                 place = statement
-            elif place is not None and isinstance(statement, (ast.For, ast.While)) and self._ready(module, statement, models):
-                place = statement
-            elif place is None and isinstance(statement, ast.If) and all(module.inside(call, statement) for call in calls):
+            elif (
+                place is None
+                and isinstance(statement, ast.If)
+                and all(module.inside(call, statement) for call in calls)
+            ):
                 return None
             statement = module.parent(statement)
         return place
@@ -147,7 +179,11 @@ class SharedOptimizer(Rule):
         roots = {name.split(".")[0] for name in models}
         if any(isinstance(n, ast.Name) and n.id in roots and isinstance(n.ctx, ast.Store) for n in ast.walk(loop)):
             return False
-        found = {module.source(n): n for n in ast.walk(loop) if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models}
+        found = {
+            module.source(n): n
+            for n in ast.walk(loop)
+            if isinstance(n, (ast.Name, ast.Attribute)) and module.source(n) in models
+        }
         return len(found) == len(models) and all(is_built(module, n) for n in found.values())
 
     # -------------------------------------------------------------- compile
@@ -162,19 +198,28 @@ class SharedOptimizer(Rule):
             if not isinstance(optimizer, (ast.Name, ast.Attribute)):
                 continue
             made = [o for o in module.objects.origins(optimizer) if isinstance(o, ast.Call)]
-            if len(made) != 1 or not (module.call_name(made[0]) or "").startswith("keras.optimizers.") or module.scope(made[0]) is not module.scope(call):
+            if (
+                len(made) != 1
+                or not (module.call_name(made[0]) or "").startswith("keras.optimizers.")
+                or module.scope(made[0]) is not module.scope(call)
+            ):
                 continue
             model = module.objects.origins(call.func.value)
             before = first_use.setdefault(made[0], (call, model[0] if model else None))
             if before[0] is call or not model or before[1] is None or model[0] is before[1]:
                 continue
             first = before[0]
-            if module.function(first) is not module.function(call) or not self._trains(module, first) or not self._trains(module, call):
+            if (
+                module.function(first) is not module.function(call)
+                or not self._trains(module, first)
+                or not self._trains(module, call)
+            ):
                 continue
             yield self.finding(
                 module,
                 optimizer,
-                "One optimizer serves two models: it is built for the variables of the one that trains first, and does not know the other's.",
+                "One optimizer serves two models: it is built for the variables of the one that "
+                "trains first, and does not know the other's.",
                 label="shared",
                 candidates=[
                     Candidate(
@@ -189,9 +234,9 @@ class SharedOptimizer(Rule):
 
     def _trains(self, module: Module, call: ast.Call) -> bool:
         model = module.objects.origins(call.func.value)  # type: ignore[attr-defined]
-        for other in module.calls:
-            if isinstance(other.func, ast.Attribute) and other.func.attr in ("fit", "train_on_batch"):
-                if any(origin in model for origin in module.objects.origins(other.func.value)):
-                    return True
-        return False
-
+        return any(
+            isinstance(other.func, ast.Attribute)
+            and other.func.attr in ("fit", "train_on_batch")
+            and any(origin in model for origin in module.objects.origins(other.func.value))
+            for other in module.calls
+        )

@@ -43,7 +43,7 @@ class SoftmaxByHand(Rule):
         ```python
         import tensorflow as tf
 
-        w = tf.Variable([[90.0, -90.0]])
+        w = tf.Variable([[90.0, 89.0]])
         x, y = tf.constant([[1.0], [2.0]]), tf.constant([[0.2, 0.8], [0.5, 0.5]])
         with tf.GradientTape() as tape:
             logits = x @ w

@@ -31,7 +31,7 @@ class UnguardedLog(Rule):
         import tensorflow as tf
 
         model = tf.keras.Sequential([tf.keras.Input((1,)), tf.keras.layers.Dense(1, activation="sigmoid")])
-        x, y = tf.constant([[400.0], [-400.0]]), tf.constant([[1.0], [0.0]])
+        x, y = tf.constant([[400.0], [-400.0], [0.5]]), tf.constant([[1.0], [0.0], [1.0]])
         with tf.GradientTape() as tape:
             p = model(x)
             loss = -tf.reduce_mean(y * tf.math.log(p) + (1 - y) * tf.math.log(1 - p))

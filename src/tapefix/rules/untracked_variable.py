@@ -76,21 +76,40 @@ class UntrackedVariable(Rule):
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             target, value = node.targets[0], node.value
-            if module.class_of(node) is not owner or not (isinstance(target, ast.Attribute) and module.objects.is_self(target.value)):
+            if module.class_of(node) is not owner or not (
+                isinstance(target, ast.Attribute) and module.objects.is_self(target.value)
+            ):
                 continue
-            if module.call_name(value) != "tf.Variable" or not isinstance(value, ast.Call) or not self._is_weight(module, owner, target.attr, value):
+            if (
+                module.call_name(value) != "tf.Variable"
+                or not isinstance(value, ast.Call)
+                or not self._is_weight(module, owner, target.attr, value)
+            ):
                 continue
             function = module.function(node)
             start = argument(value, 0, "initial_value")
             candidates = []
-            if isinstance(function, ast.FunctionDef) and function.name in ("__init__", "build") and start is not None and _is_ready(node, function):
+            if (
+                isinstance(function, ast.FunctionDef)
+                and function.name in ("__init__", "build")
+                and start is not None
+                and _is_ready(node, function)
+            ):
                 text = add_weight(module, module.source(target.value), value, _label(value) or target.attr)
                 edits = (ReplaceExpression(module.span(value), text), *imports_for(module, text))
-                candidates = [Candidate(f"make {module.source(target)} a weight of {owner.name}", edits, keeps_value=False, trains_more=True)]
+                candidates = [
+                    Candidate(
+                        f"make {module.source(target)} a weight of {owner.name}",
+                        edits,
+                        keeps_value=False,
+                        trains_more=True,
+                    )
+                ]
             yield self.finding(
                 module,
                 node,
-                f"Keras 3 does not track a plain tf.Variable: {module.source(target)} is not among the trainable variables of {owner.name}.",
+                f"Keras 3 does not track a plain tf.Variable: {module.source(target)} is not among "
+                f"the trainable variables of {owner.name}.",
                 label="not tracked",
                 candidates=candidates,
                 silent=True,
@@ -105,7 +124,9 @@ class UntrackedVariable(Rule):
             return False
         start = argument(made, 0, "initial_value")
         kind = argument(made, 6, "dtype")
-        if (isinstance(start, ast.Constant) and not isinstance(start.value, float)) or (kind is not None and "int" in module.source(kind)):
+        if (isinstance(start, ast.Constant) and not isinstance(start.value, float)) or (
+            kind is not None and "int" in module.source(kind)
+        ):
             return False
         if any(k.arg in ("synchronization", "aggregation", "validate_shape", "shape") for k in made.keywords):
             return False
@@ -120,7 +141,11 @@ class UntrackedVariable(Rule):
             if isinstance(parent, (ast.List, ast.Tuple, ast.Starred)):
                 return False
             if module.class_of(node) is owner:
-                forward = forward or module.function(node) is None or getattr(module.function(node), "name", "") not in ("__init__", "build")
+                forward = (
+                    forward
+                    or module.function(node) is None
+                    or getattr(module.function(node), "name", "") not in ("__init__", "build")
+                )
         return forward and len(module.objects.attribute_writes.get((owner, name), ())) == 1
 
     # -------------------------------------------------------------- Keras layers on a tf.Module
@@ -151,9 +176,16 @@ class UntrackedVariable(Rule):
         yield self.finding(
             module,
             module.statement(first) if module.parent(first) is not None else owner,
-            f"A tf.Module does not see the variables of Keras 3 layers: trainable_variables of {owner.name} leaves out {names} on it.",
+            "A tf.Module does not see the variables of Keras 3 layers: trainable_variables of "
+            f"{owner.name} leaves out {names} on it.",
             label="not tracked",
-            candidates=[Candidate("list the variables of the layers, too", (Insert(module.span(method), "after", text),), trains_more=True)],
+            candidates=[
+                Candidate(
+                    "list the variables of the layers, too",
+                    (Insert(module.span(method), "after", text),),
+                    trains_more=True,
+                )
+            ],
             silent=True,
         )
 
@@ -161,7 +193,11 @@ class UntrackedVariable(Rule):
         """How to list the layers of an attribute: itself, the elements of a list, the values of a dict."""
         if self._is_layer(module, value):
             return "{}"
-        if isinstance(value, (ast.List, ast.Tuple)) and value.elts and all(self._is_layer(module, e) for e in value.elts):
+        if (
+            isinstance(value, (ast.List, ast.Tuple))
+            and value.elts
+            and all(self._is_layer(module, e) for e in value.elts)
+        ):
             return "*{}"
         if isinstance(value, ast.ListComp) and self._is_layer(module, value.elt):
             return "*{}"

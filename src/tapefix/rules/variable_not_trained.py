@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Methods after which a network's or a variable's value is somebody else's business.
-_SET = {"set_weights", "load_weights", "compile", "fit", "train_on_batch", "assign", "assign_add", "assign_sub", "restore", "build_from_config", "adapt"}  # fmt: skip
+_SET = {
+    "set_weights", "load_weights", "compile", "fit", "train_on_batch", "assign", "assign_add", "assign_sub",
+    "restore", "build_from_config", "adapt",
+}  # fmt: skip
 # What networks are called that are fixed on purpose.
-_FIXED = ("target", "teacher", "frozen", "fixed", "old", "ema", "pretrained", "reference", "momentum", "prior", "random", "vgg", "feature_extractor", "extractor", "perceptual", "inception", "lpips", "backbone", "base_model")  # fmt: skip
+_FIXED = (
+    "target", "teacher", "frozen", "fixed", "old", "ema", "pretrained", "reference", "momentum", "prior", "random",
+    "vgg", "feature_extractor", "extractor", "perceptual", "inception", "lpips", "backbone", "base_model",
+)  # fmt: skip
 
 
 class VariableNotTrained(Rule):
@@ -114,13 +120,12 @@ class VariableNotTrained(Rule):
             if not isinstance(getattr(node, "ctx", None), ast.Load):
                 continue
             parent = module.parent(node)
-            if isinstance(parent, ast.Attribute) and parent.value is node and not self._matters(module, parent):
+            if isinstance(parent, ast.Attribute) and parent.value is node and not _matters(parent):
                 continue
-            if isinstance(parent, ast.Call) and (parent in forward or (parent.func is node and parent not in forward)):
-                if parent.func is node and parent in forward:
-                    if self._is_symbolic(module, parent):
-                        return True
-                    continue
+            if isinstance(parent, ast.Call) and parent.func is node and parent in forward:
+                if self._is_symbolic(module, parent):
+                    return True
+                continue
             if made not in module.objects.origins(node):
                 continue
             if any(word in module.source(node).lower() for word in _FIXED):
@@ -132,17 +137,15 @@ class VariableNotTrained(Rule):
             return True
         return any(word in module.source(call.func).lower() for call in forward for word in _FIXED)
 
-    def _matters(self, module: Module, use: ast.Attribute) -> bool:
-        """Does `network.attribute` train, freeze, load or hand out the weights?"""
-        return use.attr in VARIABLE_LISTS or use.attr in _SET or use.attr in ("trainable", "layers", "non_trainable_variables", "call", "get_layer", "kernel")  # fmt: skip
-
     def _is_symbolic(self, module: Module, call: ast.Call) -> bool:
         """Is it run on a keras.Input, so that it is part of a functional model?"""
         values = module.flow.backward(call.args)
-        return any(isinstance(v, ast.Call) and module.call_name(v) in ("keras.Input", "keras.layers.Input") for v in values)
+        return any(
+            isinstance(v, ast.Call) and module.call_name(v) in ("keras.Input", "keras.layers.Input") for v in values
+        )
 
     def _is_plain_pass(self, module: Module, node: ast.AST, parent: ast.AST | None) -> bool:
-        """`self.encoder = encoder`, `return encoder`, or an argument of a function of this module that only calls it."""
+        """`self.encoder = encoder`, `return encoder`, or an argument of a function of this module."""
         if isinstance(parent, (ast.Return, ast.Assign, ast.Tuple)):
             above = module.parent(parent)
             return not isinstance(parent, ast.Tuple) or isinstance(above, (ast.Return, ast.Assign))
@@ -176,13 +179,16 @@ class VariableNotTrained(Rule):
         yield self.finding(
             module,
             place,
-            f"The loss depends on {spelled}, but its variables are in no list that a tape or an optimiser gets: it keeps its random weights.",
+            f"The loss depends on {spelled}, but its variables are in no list that a tape or an "
+            "optimiser gets: it keeps its random weights.",
             label="is not trained",
             candidates=candidates,
             notes=[(chosen[0].sources, "trained here")],
             certain=bool(candidates),
             silent=True,
-            advice="" if candidates else f"Add the trainable variables of {spelled} to the list that is differentiated and updated.",
+            advice=""
+            if candidates
+            else f"Add the trainable variables of {spelled} to the list that is differentiated and updated.",
         )
 
     def _known_in_time(self, module: Module, forward: ast.Call, gradient: GradientCall) -> bool:
@@ -218,7 +224,11 @@ class VariableNotTrained(Rule):
         if not mine:
             return None
         owners = self._owners(module, gradient)
-        trained = [c for c in module.calls if c in behind and module.training.is_forward(c) and set(module.objects.origins(c.func)) & owners]
+        trained = [
+            c
+            for c in module.calls
+            if c in behind and module.training.is_forward(c) and set(module.objects.origins(c.func)) & owners
+        ]
         if not trained:
             return 0 if not owners else 1
         best = None
@@ -309,7 +319,8 @@ class VariableNotTrained(Rule):
         yield self.finding(
             module,
             made,
-            f"The loss depends on the variable {name}, but no tape is asked for its gradient and no optimiser gets it: it never changes.",
+            f"The loss depends on the variable {name}, but no tape is asked for its gradient and no "
+            "optimiser gets it: it never changes.",
             label="is not trained",
             candidates=candidates,
             notes=[(reached[0].sources, "trained here")],
@@ -329,6 +340,14 @@ class VariableNotTrained(Rule):
             return module.source(target)
         for item in gradient.source_items():
             # Another variable of the same object is in the list: `line.slope`.
-            if isinstance(item, ast.Attribute) and owner in [module.objects.instance_class(o) for o in module.objects.origins(item.value)]:
+            if isinstance(item, ast.Attribute) and owner in [
+                module.objects.instance_class(o) for o in module.objects.origins(item.value)
+            ]:
                 return f"{module.source(item.value)}.{target.attr}"
         return None
+
+
+def _matters(use: ast.Attribute) -> bool:
+    """Does `network.attribute` train, freeze, load or hand out the weights?"""
+    others = ("trainable", "layers", "non_trainable_variables", "call", "get_layer", "kernel")
+    return use.attr in VARIABLE_LISTS or use.attr in _SET or use.attr in others

@@ -59,7 +59,9 @@ class WhereUntakenBranch(Rule):
                 (bad, inner, taken)
                 for taken, branch in ((True, call.args[1]), (False, call.args[2]))
                 for bad, inner in self._operations(module, branch)
-                if speaks_of(module, call.args[0], inner) and matters(module, bad, inner)
+                if not _is_guarded(module, call, inner)
+                and speaks_of(module, call.args[0], inner)
+                and matters(module, bad, inner)
             ]
             if not risks:
                 continue
@@ -144,6 +146,13 @@ class WhereUntakenBranch(Rule):
         parts = {"x": span, "c": module.span(condition)}
         text = f"{where}($c, $x, {harmless}($x))" if taken else f"{where}($c, {harmless}($x), $x)"
         return [ReplaceExpression(span, text, parts), *spelling.imports]
+
+
+def _is_guarded(module: Module, call: ast.Call, inner: ast.expr) -> bool:
+    """Is the argument already chosen by the same condition (the double tf.where)?"""
+    if not isinstance(inner, ast.Call) or module.op(inner) != "where" or len(inner.args) != 3:
+        return False
+    return ast.dump(inner.args[0]) == ast.dump(call.args[0])
 
 
 def _comparison(module: Module, node: ast.expr) -> tuple[ast.expr, str, ast.expr] | None:

@@ -112,7 +112,8 @@ class ZipOrder(Rule):
         yield self.finding(
             module,
             value,
-            "apply_gradients takes (gradient, variable) pairs: it cannot know here which gradient belongs to which variable.",
+            "apply_gradients takes (gradient, variable) pairs: it cannot know here which gradient "
+            "belongs to which variable.",
             label="not in pairs",
             candidates=candidates,
             certain=variables is None or module.objects.kind(call.func.value) == "optimizer",  # type: ignore[attr-defined]
@@ -131,7 +132,10 @@ class ZipOrder(Rule):
         if isinstance(sources, ast.Attribute) and sources.attr in VARIABLE_LISTS:
             return False
         origins = module.objects.origins(sources)
-        if origins and all(isinstance(o, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)) or getattr(o, "attr", "") in VARIABLE_LISTS for o in origins):
+        if origins and all(
+            isinstance(o, (ast.List, ast.Tuple, ast.BinOp, ast.ListComp)) or getattr(o, "attr", "") in VARIABLE_LISTS
+            for o in origins
+        ):
             return False
         return True if module.objects.kind(sources) == "variable" else None
 
@@ -143,7 +147,9 @@ def _gradient(module: Module, node: ast.expr, depth: int = 3) -> GradientCall | 
     for origin in module.objects.origins(node):
         if isinstance(origin, ast.ListComp) and not isinstance(origin.elt, ast.Tuple):
             iterated = origin.generators[0].iter
-            is_zip = isinstance(iterated, ast.Call) and module.call_name(iterated) in ("zip", "enumerate") and iterated.args
+            is_zip = (
+                isinstance(iterated, ast.Call) and module.call_name(iterated) in ("zip", "enumerate") and iterated.args
+            )
             first = iterated.args[0] if is_zip else iterated  # type: ignore[attr-defined]
             return _gradient(module, first, depth - 1)
         for gradient in module.tapes.gradients:
@@ -152,6 +158,11 @@ def _gradient(module: Module, node: ast.expr, depth: int = 3) -> GradientCall | 
     if isinstance(node, ast.Name):
         for definition in module.definitions(node):
             value = definition.value
-            if isinstance(value, ast.Call) and definition.path == (0,) and module.op(value) == "clip_by_global_norm" and value.args:
+            if (
+                isinstance(value, ast.Call)
+                and definition.path == (0,)
+                and module.op(value) == "clip_by_global_norm"
+                and value.args
+            ):
                 return _gradient(module, value.args[0], depth - 1)
     return None

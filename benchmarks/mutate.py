@@ -1,0 +1,455 @@
+"""One bug at a time, put into healthy TensorFlow code: the generator that mutants.py judges tapefix with.
+
+`mutants(text)` yields every place of one file where a bug of a known kind can be put so that it really is one. The
+logic is meant to be simple and shares nothing with tapefix's own analysis: it reads names, not objects.
+"""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Block = list[ast.stmt]
+
+VARIABLES = ("trainable_variables", "trainable_weights", "variables", "weights")
+# Operations through which no gradient passes, or whose result is no part of the loss.
+CUTS = {"stop_gradient", "argmax", "argmin", "shape", "equal", "greater", "less", "greater_equal", "less_equal", "round",
+        "floor", "ceil", "sign", "one_hot", "print", "numpy", "size", "rank", "zeros_like", "ones_like", "gradient",
+        "scalar", "update_state", "float", "int", "len", "range"}  # fmt: skip
+NUMPY = {"reduce_mean": "mean", "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "math.log": "log",
+         "math.square": "square", "math.exp": "exp", "math.abs": "abs", "math.sqrt": "sqrt", "square": "square",
+         "abs": "abs", "exp": "exp", "sqrt": "sqrt", "maximum": "maximum", "minimum": "minimum", "concat": "concatenate",
+         "clip_by_value": "clip", "math.reduce_mean": "mean", "math.reduce_sum": "sum", "tanh": "tanh",
+         "math.maximum": "maximum", "math.minimum": "minimum", "multiply": "multiply", "subtract": "subtract",
+         "expand_dims": "expand_dims", "squeeze": "squeeze", "stack": "stack"}  # fmt: skip
+LOGS = {"math.log", "log", "math.log1p"}
+
+
+class Mutant(NamedTuple):
+    """A file with one bug. `counted` counts the bug's construct in a tree: in the original it is `healthy`."""
+
+    kind: str
+    line: int
+    text: str
+    counted: Callable[[ast.AST], int]
+    healthy: int
+    # What is around the place: the same code in two files gives one mutant.
+    around: str
+
+    def is_gone(self, tree: ast.AST) -> bool:
+        return self.counted(tree) <= self.healthy
+
+
+class File:
+    """The text of one file with the few things that a mutation asks about it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tree = ast.parse(text)
+        self.lines = text.splitlines(keepends=True)
+        self.starts = [0]
+        for line in self.lines:
+            self.starts.append(self.starts[-1] + len(line))
+        self.nodes = list(ast.walk(self.tree))
+        self.parents = {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
+        self.tf, self.np = self._alias("tensorflow"), self._alias("numpy")
+
+    def _alias(self, package: str) -> str | None:
+        for node in self.nodes:
+            for alias in node.names if isinstance(node, ast.Import) else ():
+                if alias.name.partition(".compat")[0] == package and (alias.asname or "." not in alias.name):
+                    return alias.asname or alias.name
+        return None
+
+    def at(self, line: int, column: int) -> int:
+        """The position in the text of a place as `ast` gives it: columns count bytes."""
+        return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
+
+    def range(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return self.at(node.lineno, node.col_offset), self.at(node.end_lineno, node.end_col_offset)
+
+    def source(self, node: ast.expr | ast.stmt) -> str:
+        start, end = self.range(node)
+        return self.text[start:end]
+
+    def replaced(self, *changes: tuple[ast.expr | ast.stmt, str]) -> str:
+        text = self.text
+        for node, new in sorted(changes, key=lambda change: self.range(change[0]), reverse=True):
+            start, end = self.range(node)
+            text = text[:start] + new + text[end:]
+        return text
+
+    def above(self, node: ast.AST) -> Iterator[ast.AST]:
+        while node in self.parents:
+            node = self.parents[node]
+            yield node
+
+    def operation(self, node: ast.AST) -> str:
+        """`math.log` for `tf.math.log(x)`, whatever TensorFlow is called here; else empty."""
+        if isinstance(node, ast.Call) and self.tf:
+            name = dotted(node.func)
+            if name.startswith(self.tf + "."):
+                return name[len(self.tf) + 1 :]
+        return ""
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        return node if isinstance(node, ast.stmt) else next(n for n in self.above(node) if isinstance(n, ast.stmt))
+
+    def tapes(self) -> Iterator[ast.With]:
+        """The outermost blocks that record."""
+        for node in self.nodes:
+            if self.is_tape(node) and not any(self.is_tape(above) for above in self.above(node)):
+                assert isinstance(node, ast.With)
+                yield node
+
+    def is_tape(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.With) and any(self.operation(i.context_expr) == "GradientTape" for i in node.items)
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c`, or empty."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
+        return f"{base}.{node.attr}"
+    return ""
+
+
+def names(node: ast.AST) -> set[str]:
+    return {dotted(n) for n in ast.walk(node) if isinstance(n, (ast.Name, ast.Attribute))} - {""}
+
+
+def count(wanted: ast.AST) -> Callable[[ast.AST], int]:
+    """Counts what is written the same, formatting aside."""
+    text = ast.unparse(wanted)
+    return lambda tree: sum(type(n) is type(wanted) and ast.unparse(n) == text for n in ast.walk(tree))
+
+
+class Region:
+    """Code in which a gradient flows: the block of a tape or the body of a loss, with what flows there.
+
+    `learned` are the names of values that come from the model, `needed` those that the loss is made of.
+    """
+
+    def __init__(self, file: File, block: Block, models: set[str], learned: set[str], needed: set[str]) -> None:
+        self.file, self.block, self.models = file, block, models
+        self.learned, self.needed = set(learned), set(needed)
+        self.assigns = [n for s in block for n in ast.walk(s) if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+        for _ in range(len(self.assigns) + 1):
+            known = len(self.learned) + len(self.needed)
+            for node in self.assigns:
+                if node.value is not None and self.is_learned(node.value):
+                    self.learned |= targets(node)
+                if targets(node) & self.needed:
+                    self.needed |= names(node.value) if node.value is not None else set()
+            if known == len(self.learned) + len(self.needed):
+                break
+
+    def is_learned(self, node: ast.AST) -> bool:
+        """Does the gradient of the loss go through this expression to the model?"""
+        if isinstance(node, ast.Call):
+            if dotted(node.func).rpartition(".")[2] in CUTS:
+                return False
+            if dotted(node.func) in self.models:
+                return True
+            if dotted(node.func).rpartition(".")[2] == "cast":
+                return "float" in ast.unparse(node) and any(self.is_learned(a) for a in node.args)
+        elif isinstance(node, (ast.Compare, ast.Lambda, ast.Constant)):
+            return False
+        elif isinstance(node, ast.Name):
+            return node.id in self.learned
+        elif isinstance(node, ast.Attribute):
+            return node.attr not in ("shape", "dtype") and (dotted(node) in self.learned or self.is_learned(node.value))
+        return any(self.is_learned(child) for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.keyword)))
+
+    def matters(self, node: ast.AST) -> bool:
+        """Is it a part of the loss, and not cut off within its own statement?"""
+        for above in self.file.above(node):
+            if isinstance(above, ast.Call) and dotted(above.func).rpartition(".")[2] in {*CUTS, "cast"}:
+                return False
+            if isinstance(above, (ast.Compare, ast.Lambda, ast.If, ast.While, ast.Subscript)) and not isinstance(above, ast.stmt):
+                return False
+            if isinstance(above, ast.stmt):
+                if isinstance(above, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+                    return bool(targets(above) & self.needed)
+                return isinstance(above, ast.Return)
+        return False
+
+    def calls(self) -> Iterator[ast.Call]:
+        for statement in self.block:
+            yield from (n for n in ast.walk(statement) if isinstance(n, ast.Call))
+
+
+def targets(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> set[str]:
+    found = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return {dotted(t) for target in found for t in (target.elts if isinstance(target, ast.Tuple) else [target])} - {""}
+
+
+def gradients(file: File, tape: ast.With) -> list[ast.Call]:
+    """The calls `tape.gradient(target, sources)` of the function that the tape is in."""
+    made = {dotted(item.optional_vars) for item in tape.items if item.optional_vars is not None}
+    home = next((n for n in file.above(tape) if isinstance(n, (ast.FunctionDef, ast.Module))), file.tree)
+    return [n for n in ast.walk(home) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+            and n.func.attr == "gradient" and dotted(n.func.value) in made and len(n.args) > 1]  # fmt: skip
+
+
+def trained(file: File, asked: list[ast.Call]) -> set[str]:
+    """The models whose variables a gradient is asked for: `model` of `model.trainable_variables`."""
+    found = set()
+    for call in asked:
+        sources: list[ast.AST] = [call.args[1]]
+        if isinstance(call.args[1], ast.Name):
+            sources += [n.value for n in file.nodes if isinstance(n, ast.Assign) and call.args[1].id in targets(n)]
+        for node in (n for s in sources for n in ast.walk(s)):
+            if isinstance(node, ast.Attribute) and node.attr in VARIABLES:
+                found.add(dotted(node.value))
+    return found - {""}
+
+
+def recorded(file: File) -> list[tuple[ast.With, Region]]:
+    """Each tape that trains a model, with its block."""
+    found = []
+    for tape in file.tapes():
+        asked = gradients(file, tape)
+        needed = {dotted(n) for call in asked for n in ast.walk(call.args[0])} - {""}
+        if models := trained(file, asked):
+            found.append((tape, Region(file, tape.body, models, set(), needed)))
+    return found
+
+
+def functions(file: File, blocks: list[tuple[ast.With, Region]]) -> list[tuple[Function, Region]]:
+    """The losses: given to `compile`, or called in a tape with what the model gives, or of (y_true, y_pred)."""
+    compiled = {dotted(k.value) for n in file.nodes if isinstance(n, ast.Call) for k in n.keywords if k.arg == "loss"}
+    found = []
+    for node in file.nodes:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("test"):
+            continue
+        parameters = [a.arg for a in node.args.args]
+        learned: set[str] = set()
+        if parameters[:2] == ["y_true", "y_pred"] and (node.name in compiled or "loss" in node.name):
+            learned = {"y_pred"}
+        for _, region in blocks:
+            for call in region.calls():
+                if dotted(call.func) in (node.name, f"self.{node.name}") and region.matters(call):
+                    own = parameters[1:] if parameters[:1] == ["self"] else parameters
+                    learned |= {p for p, a in zip(own, call.args, strict=False) if region.is_learned(a)}
+        if learned:
+            needed = {n for r in ast.walk(node) if isinstance(r, ast.Return) and r.value is not None for n in names(r.value)}
+            found.append((node, Region(file, node.body, set(), learned, needed)))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the kinds of bugs
+
+
+def forward_outside(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
+    """A forward call moved out of its tape's block to just before it."""
+    for tape, region in blocks:
+        used = Counter(dotted(call.func) for call in region.calls())
+        for position, statement in enumerate(tape.body):
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call) or len(tape.body) < 2:
+                continue
+            model = dotted(statement.value.func)
+            earlier = {t for s in tape.body[:position] for n in ast.walk(s) if isinstance(n, ast.Assign) for t in targets(n)}
+            own = targets(statement)
+            again = [n for n in region.assigns if n is not statement and targets(n) & own]
+            if model not in region.models or used[model] > 1 or names(statement.value) & earlier or again or not own & region.needed:
+                continue
+            if any(dotted(item.optional_vars) in names(statement) for item in tape.items if item.optional_vars):
+                continue
+            lines = file.lines[statement.lineno - 1 : statement.end_lineno]
+            indent = file.lines[tape.lineno - 1][: tape.col_offset]
+            if lines[0][: statement.col_offset].strip():
+                continue
+            moved = textwrap.indent(textwrap.dedent("".join(lines)), indent)
+            before, end = tape.lineno - 1, statement.end_lineno
+            text = "".join(file.lines[:before]) + moved + "".join(file.lines[before : statement.lineno - 1] + file.lines[end:])
+            wanted, tf = count(statement), file.tf
+            yield mutant(file, "forward-outside-tape", statement, text, lambda t, w=wanted, tf=tf: _outside(t, w, tf), 0, tape)
+
+
+def _outside(tree: ast.AST, wanted: Callable[[ast.AST], int], tf: str | None) -> int:
+    """How many such statements no tape records. (The others are counted as often as they are inside of one.)"""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.With) and f"{tf}.GradientTape" in ast.unparse(n.items[0])]
+    return 0 if sum(wanted(block) for block in blocks) else 1
+
+
+def predict(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
+    """`model.predict(x)` in place of `model(x)` in a tape."""
+    for tape, region in blocks:
+        for call in region.calls():
+            if dotted(call.func) in region.models - {"self"} and call.args and region.matters(call):
+                new = f"{file.source(call.func)}.predict({file.source(call.args[0])})"
+                yield mutant(file, "predict-in-tape", call, file.replaced((call, new)), new, 0, tape)
+
+
+def numpy_method(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
+    """`.numpy()` after a forward call, or after a value of the model that the loss is computed of."""
+    for tape, region in blocks:
+        for node in (n for s in region.block for n in ast.walk(s)):
+            is_value = isinstance(node, ast.Call) and dotted(node.func) in region.models
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and isinstance(file.parents[node], (ast.Call, ast.BinOp)):
+                is_value = node.id in region.learned - region.models and node is not getattr(file.parents[node], "func", None)
+            statement = file.statement(node)
+            single = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+            if is_value and region.matters(node) and (isinstance(node, ast.Name) or single):
+                assert isinstance(node, ast.expr)
+                new = f"{file.source(node)}.numpy()"
+                yield mutant(file, "numpy-method", node, file.replaced((node, new)), new, 0, tape)
+
+
+def numpy_operation(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterator[Mutant]:
+    """An operation of the loss is NumPy's."""
+    np = file.np or "np"
+    for home, region in regions:
+        for call in region.calls():
+            name = NUMPY.get(file.operation(call))
+            if name is None or not call.args or not region.is_learned(call) or not region.matters(call):
+                continue
+            if not {k.arg for k in call.keywords} <= {"axis", "keepdims", "name"}:
+                continue
+            inner = [file.source(a) for a in call.args] + [file.source(k) for k in call.keywords if k.arg != "name"]  # type: ignore[arg-type]
+            text = file.replaced((call, f"{np}.{name}({', '.join(inner)})"))
+            if file.np is None:
+                text = with_import(file, text)
+            wanted = f"{np}.{name}"
+            counted = lambda t, w=wanted: sum(isinstance(n, ast.Call) and dotted(n.func) == w for n in ast.walk(t))  # noqa: E731
+            yield mutant(file, "numpy-operation", call, text, counted, counted(file.tree), home)
+
+
+def with_import(file: File, text: str) -> str:
+    """`import numpy as np` above the file's first import of TensorFlow."""
+    for node in file.tree.body:
+        if isinstance(node, ast.Import) and any(a.name.startswith("tensorflow") for a in node.names):
+            start = file.at(node.lineno, 0)
+            return text[:start] + "import numpy as np\n" + text[start:]
+    return "import numpy as np\n" + text
+
+
+def constant_source(file: File, _: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
+    """`tf.constant` where a variable is trained."""
+    sources = {n for tape in file.tapes() for call in gradients(file, tape) for n in names(call.args[1])}
+    sources |= {n for a in file.nodes if isinstance(a, ast.Assign) and targets(a) & sources and isinstance(a.value, (ast.List, ast.Tuple))
+                for n in names(a.value)}  # fmt: skip
+    updated = {dotted(n.func.value) for n in file.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+               and n.func.attr.startswith("assign")}  # fmt: skip
+    applies = "apply_gradients" in file.text
+    for node in file.nodes:
+        if isinstance(node, ast.Assign) and file.operation(node.value) == "Variable" and targets(node) & sources:
+            call = node.value
+            assert isinstance(call, ast.Call)
+            if call.args and (applies or targets(node) & updated):
+                kept = [file.source(call.args[0])] + [file.source(k) for k in call.keywords if k.arg == "dtype"]  # type: ignore[arg-type]
+                new = f"{file.tf}.constant({', '.join(kept)})"
+                home = next((n for n in file.above(node) if isinstance(n, ast.FunctionDef)), node)
+                yield mutant(file, "constant-source", node, file.replaced((call, new)), f"{file.source(node.targets[0])} = {new}", 0, home)
+
+
+def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterator[Mutant]:
+    """A loss, `call` or `train_step` without its return."""
+    losses = {home for home, _ in regions}
+    for node in file.nodes:
+        if not isinstance(node, ast.FunctionDef) or not isinstance(last := node.body[-1], ast.Return) or last.value is None:
+            continue
+        own = [n for n in ast.walk(node) if isinstance(n, ast.Return)]
+        owner = file.parents[node]
+        bases = [dotted(b) for b in owner.bases] if isinstance(owner, ast.ClassDef) else []
+        keras = any(b.rpartition(".")[2] in ("Layer", "Model", "Loss") for b in bases)
+        if len(own) > 1 or not (node in losses or (keras and node.name in ("call", "train_step"))):
+            continue
+        if isinstance(last.value, (ast.Constant, ast.Tuple)) or (isinstance(last.value, ast.Name) and len(node.body) < 2):
+            continue
+        value = file.source(last.value)
+        texts = [value if isinstance(last.value, ast.Name) else f"result = {value}", value]
+        before = node.body[-2] if len(node.body) > 1 else None
+        if isinstance(last.value, ast.Name):
+            assigned = isinstance(before, (ast.Assign, ast.AugAssign)) and last.value.id in targets(before)
+            texts = [value, *([""] if assigned else [])]
+        for new in texts:
+            text = file.replaced((last, new)) if new else "".join(file.lines[: last.lineno - 1] + file.lines[last.end_lineno or 0 :])
+            place = (node.name, getattr(owner, "name", ""))
+            yield mutant(file, "missing-return", last, text, lambda t, place=place: _without_return(t, place), 0, node)
+
+
+def _without_return(tree: ast.AST, place: tuple[str, str]) -> int:
+    for owner in ast.walk(tree):
+        for node in ast.iter_child_nodes(owner):
+            if isinstance(node, ast.FunctionDef) and (node.name, getattr(owner, "name", "")) == place:
+                return int(not any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node)))
+    return 1
+
+
+def unguarded_log(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterator[Mutant]:
+    """A log without what kept it from 0."""
+    for home, region in regions:
+        for call in region.calls():
+            operation = file.operation(call)
+            is_log = operation in LOGS or dotted(call.func) in ("K.log", "backend.log", "keras.backend.log")
+            if not call.args or not region.is_learned(call) or not region.matters(call):
+                continue
+            if operation.endswith("nn.log_softmax") and len(call.args) == 1:
+                inner = [file.source(call.args[0])] + [file.source(k) for k in call.keywords if k.arg == "axis"]  # type: ignore[arg-type]
+                new = f"{file.tf}.math.log({file.tf}.nn.softmax({', '.join(inner)}))"
+                yield mutant(file, "unguarded-log", call, file.replaced((call, new)), new, 0, home)
+            elif is_log and (bare := unguarded(call.args[0])) is not None and region.is_learned(bare):
+                new = f"{file.source(call.func)}({file.source(bare)})"
+                yield mutant(file, "unguarded-log", call, file.replaced((call.args[0], file.source(bare))), new, 0, home)
+
+
+def unguarded(node: ast.expr) -> ast.expr | None:
+    """`x` of `x + eps`, `eps + x`, `clip(x, ...)` and `maximum(x, eps)`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        for value, guard in ((node.left, node.right), (node.right, node.left)):
+            small = isinstance(guard, ast.Constant) and isinstance(guard.value, float) and 0 < guard.value < 1e-3
+            if small or (dotted(guard) or ast.unparse(guard)).rpartition(".")[2].lower() in ("eps", "epsilon", "epsilon()", "_epsilon", "smooth"):
+                return value
+    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in ("clip", "clip_by_value", "maximum") and node.args:
+        return node.args[0]
+    return None
+
+
+def swapped_zip(file: File, _: object) -> Iterator[Mutant]:
+    """`zip(variables, gradients)`."""
+    for node in file.nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "apply_gradients" and node.args:
+            pairs = node.args[0]
+            if isinstance(pairs, ast.Call) and dotted(pairs.func) == "zip" and len(pairs.args) == 2:
+                one, two = (file.source(a) for a in pairs.args)
+                home = next((n for n in file.above(node) if isinstance(n, ast.FunctionDef)), node)
+                text = file.replaced((pairs.args[0], two), (pairs.args[1], one))
+                yield mutant(file, "swapped-zip", node, text, f"zip({two}, {one})", 0, home)
+
+
+def mutant(file: File, kind: str, node: ast.expr | ast.stmt, text: str, construct: str | Callable[[ast.AST], int], healthy: int, home: ast.AST) -> Mutant:
+    if isinstance(construct, str):
+        parsed = ast.parse(textwrap.dedent(construct)).body[0]
+        construct = count(parsed.value if isinstance(parsed, ast.Expr) else parsed)
+        healthy = construct(file.tree)
+    return Mutant(kind, node.lineno, text, construct, healthy, f"{ast.unparse(home)}\n{ast.unparse(node)}")
+
+
+KINDS = ("forward-outside-tape", "predict-in-tape", "numpy-method", "numpy-operation", "constant-source", "missing-return",
+         "unguarded-log", "swapped-zip")  # fmt: skip
+
+
+def mutants(text: str) -> Iterator[Mutant]:
+    """All mutants of one file. Raises SyntaxError where it is no Python."""
+    file = File(text)
+    if file.tf is None:
+        return
+    blocks = recorded(file)
+    losses = functions(file, blocks)
+    everything: list[tuple[ast.stmt, Region]] = [*blocks, *losses]
+    yield from forward_outside(file, blocks)
+    yield from predict(file, blocks)
+    yield from numpy_method(file, blocks)
+    yield from numpy_operation(file, everything)
+    yield from constant_source(file, blocks)
+    yield from missing_return(file, [*losses])
+    yield from unguarded_log(file, everything)
+    yield from swapped_zip(file, blocks)

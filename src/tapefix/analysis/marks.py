@@ -1,0 +1,396 @@
+"""How a value hangs on the source of a gradient: by reference, computed while the tape records, or computed outside.
+
+A walk backwards from the target, which knows through which call it entered a helper function.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARGUMENTS
+from tapefix.analysis.scopes import Def, Function
+from tapefix.analysis.sources import HOLDERS, Unit
+from tapefix.analysis.tapes import argument
+from tapefix.analysis.training import VARIABLE_LISTS
+
+if TYPE_CHECKING:
+    from tapefix.analysis.recording import Recording
+
+Marks = frozenset[str]
+_NONE: Marks = frozenset()
+# Methods and functions whose result the author has taken out of the gradient, or that carries none.
+_DETACHING = {"numpy", "item", "tolist", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
+_GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
+_DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
+_OF_ARRAYS = {
+    "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join",
+    "split", "shape", "batch", "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip",
+    "ravel", "pop", "update", "std", "result",
+}  # fmt: skip
+# Methods of a Keras model that work on what they are given, not on its weights.
+_LOSS_METHODS = {"compute_loss", "compiled_loss", "compute_metrics", "update_metrics"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """A helper function that the walk is in, and the call through which it came."""
+
+    function: Function
+    call: ast.Call
+    outer: Frame | None
+    recorded: bool
+
+
+class Walk:
+    """The walk for one unit."""
+
+    def __init__(self, recording: Recording, unit: Unit) -> None:
+        self.recording = recording
+        self.module = recording.module
+        self.objects = recording.objects
+        self.unit = unit
+        self.opaque = False
+        self.outside: dict[Def, None] = {}
+        self.writes: dict[ast.expr, None] = {}
+        self._known: dict[tuple[int, int], Marks] = {}
+        self._depth = 0
+
+    def marks(self) -> Marks:
+        """How the target hangs on the unit."""
+        return self.value(self.recording.gradient.target, None)
+
+    def recorded(self, node: ast.AST, frame: Frame | None) -> bool:
+        if frame is not None:
+            for function in (node, *self.module.ancestors(node)):
+                if function is frame.function:
+                    return frame.recorded
+        block = self.recording.block
+        for above in self.module.ancestors(node):
+            if above is block:
+                return not any(self.module.inside(node, item) for item in getattr(block, "items", ()))
+            if above in self.recording.run:
+                return True
+        return self.recording.extended and self._between(node)
+
+    def _between(self, node: ast.AST) -> bool:
+        """Does `node` run between the end of the block and the gradient call?"""
+        if self.module.function(node) is not self.recording.home:
+            return False
+        end = self.recording.block.end_lineno or 0
+        call = self.recording.gradient.call
+        return end < node.lineno and (node.lineno, node.col_offset) <= (call.end_lineno, call.end_col_offset)  # type: ignore[attr-defined]
+
+    # -------------------------------------------------------------- values
+
+    def value(self, node: ast.expr, frame: Frame | None) -> Marks:
+        key = (id(node), id(frame))
+        known = self._known.get(key)
+        if known is None:
+            if self._depth > 150:
+                self.opaque = True
+                return _NONE
+            self._known[key] = _NONE
+            self._depth += 1
+            known = self._known[key] = self._value(node, frame)
+            self._depth -= 1
+        return known
+
+    def _value(self, node: ast.expr, frame: Frame | None) -> Marks:
+        if node in self.unit.origins or self._is_unit(node):
+            return frozenset({"ref"})
+        if isinstance(node, ast.Name):
+            return _join(self.definition(d, frame) for d in self.module.definitions(node))
+        if isinstance(node, ast.Call):
+            return self._call(node, frame)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(node, frame)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)):
+            marks = _join(self.value(c, frame) for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
+            return marks if self._is_list_sum(node) else self._operation(node, marks, frame)
+        if isinstance(node, ast.Subscript):
+            return self._subscript(node, frame)
+        if isinstance(node, ast.IfExp):
+            return self.value(node.body, frame) | self.value(node.orelse, frame)
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+            return self.value(node.elt, frame)
+        if isinstance(node, ast.DictComp):
+            return self.value(node.value, frame)
+        if isinstance(node, ast.Dict):
+            return _join(self.value(v, frame) for v in node.values)
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Starred, ast.NamedExpr, ast.Await, ast.BoolOp)):
+            return _join(self.value(c, frame) for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
+        return _NONE
+
+    def _operation(self, node: ast.AST, marks: Marks, frame: Frame | None) -> Marks:
+        """What becomes of the marks of the operands when an operation runs at `node`."""
+        if not marks:
+            return marks
+        if not self.recorded(node, frame):
+            return frozenset({"out"})
+        return frozenset("in" if mark == "ref" else mark for mark in marks)
+
+    def _is_unit(self, node: ast.AST) -> bool:
+        """Is this expression the model, or the source, itself?"""
+        if isinstance(node, ast.Name):
+            return any(d in self.unit.definitions for d in self.module.definitions(node))
+        if isinstance(node, ast.Attribute):
+            if self.objects.is_self(node.value):
+                owner = self.module.class_of(node)
+                if owner in self.unit.classes and self.objects.kind(node) in ("model", "layer", "variable", "module"):
+                    return True
+            return (
+                isinstance(self.unit.node, ast.Attribute)
+                and ast.dump(node) == ast.dump(self.unit.node)
+                and self.module.class_of(node) is self.module.class_of(self.unit.node)
+            )
+        return False
+
+    def _runs_unit(self, func: ast.expr) -> bool:
+        """Does a call of `func` run the model, or a part of it?"""
+        if self._is_unit(func) or self.objects.is_self(func):
+            return self._is_unit(func) or self.module.class_of(func) in self.unit.classes
+        if not self.unit.model:
+            return False
+        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__"):
+            return self._runs_unit(func.value)
+        return any(origin in self.unit.origins for origin in self.objects.origins(func))
+
+    def _attribute(self, node: ast.Attribute, frame: Frame | None) -> Marks:
+        if node.attr in NO_VALUE_ATTRIBUTES:
+            return _NONE
+        writes = self.objects.attribute_values(node)
+        if not writes:
+            return self.value(node.value, frame)
+        marks = _NONE
+        for value, path in writes:
+            found = _join(self.value(part, None) for part in self._unpacked(value, path))
+            if "out" in found:
+                self.writes[value] = None
+            marks |= found
+        return marks
+
+    def _subscript(self, node: ast.Subscript, frame: Frame | None) -> Marks:
+        marks = self.value(node.value, frame)
+        if (
+            "ref" in marks
+            and self.objects.kind(node.value) == "variable"
+            and isinstance(node.value, (ast.Name, ast.Attribute))
+        ):
+            return self._operation(node, marks, frame)
+        if marks and self._cuts_tensor(node):
+            return self._operation(node, marks, frame)
+        return marks
+
+    def _cuts_tensor(self, node: ast.Subscript) -> bool:
+        """Does the index show that a tensor is cut, rather than something taken from a list?"""
+        if isinstance(node.slice, ast.Tuple):
+            return True
+        origins = self.objects.origins(node.value)
+        return bool(origins) and all((self.module.call_name(o) or "").startswith("tf.") for o in origins)
+
+    def _is_list_sum(self, node: ast.AST) -> bool:
+        """`a.trainable_variables + b.trainable_variables`, `[w] + [b]`."""
+        return isinstance(node, ast.BinOp) and any(
+            isinstance(side, (ast.List, ast.Tuple, ast.ListComp))
+            or (isinstance(side, ast.Attribute) and side.attr in VARIABLE_LISTS)
+            for side in (node.left, node.right)
+        )
+
+    # -------------------------------------------------------------- calls
+
+    def _call(self, node: ast.Call, frame: Frame | None) -> Marks:
+        name = self.module.call_name(node)
+        func = node.func
+        method = func.attr if isinstance(func, ast.Attribute) else None
+        if name in NO_VALUE_CALLS or name in _DETACHING_CALLS or (name or "").startswith("np."):
+            return _NONE
+        if method in _GRADIENTS and isinstance(func, ast.Attribute):
+            other = self.module.tapes.tape_of(func.value)
+            if self.unit.model or other is None or not node.args:
+                return _NONE
+            return self._operation(node, self.value(node.args[0], frame), frame)  # a second derivative
+        if method in _DETACHING:
+            return _NONE
+        arguments = [*node.args, *[k.value for k in node.keywords]]
+        if self._runs_unit(func) or (
+            isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)
+        ):
+            return frozenset({"in" if self.recorded(node, frame) else "out"})
+        if self.objects.made_kind(node) is not None:
+            # A model, layer or variable made here: what it is made of is no computation of this step.
+            return _join(self.value(a, frame) for a in arguments if not isinstance(a, ast.Call)) & {"ref"}
+        operation = self.module.op(node)
+        if operation in VALUE_ARGUMENTS and (operation != "where" or len(arguments) > 1):
+            wanted = [argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation]]
+            arguments = [value for value in wanted if value is not None]
+        callees = self.objects.callees(node)
+        if callees:
+            return self._helper(node, callees, frame)
+        marks = _join(self.value(a, frame) for a in arguments)
+        for passed in arguments:
+            marks |= self._passed_function(passed, node, frame)
+        if name is None and isinstance(func, ast.Attribute) and method not in _LOSS_METHODS:
+            marks |= self.value(func.value, frame)
+        elif isinstance(func, ast.Call):
+            marks |= self.value(func, frame)
+        if name is None and not marks and self._is_opaque(func):
+            self.opaque = True
+        if name in HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
+            return marks
+        if name is not None and name.startswith(("tf.", "keras.")):
+            if name.rpartition(".")[2][:1].isupper():
+                return marks  # an object that holds on to what it is given (a linear operator does)
+            return self._operation(node, marks, frame)
+        if name is None and self.objects.kind(func) in ("model", "layer", "loss"):
+            return self._operation(node, marks, frame)
+        if name is not None and not self.recorded(node, frame):
+            return marks  # some other library: it may hold on to the variable (a distribution does)
+        if name is None and "ref" in marks and not self.recorded(node, frame):
+            return marks
+        return self._operation(node, marks, frame)
+
+    def _helper(
+        self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None, path: tuple[int, ...] = ()
+    ) -> Marks:
+        """A call of functions of this module, of whose result the part at `path` is taken."""
+        recorded = self.recorded(node, frame)
+        depth, above = 0, frame
+        while above is not None:
+            if above.function in callees:
+                return _NONE
+            depth, above = depth + 1, above.outer
+        if depth > 6:
+            self.opaque = True
+            return _NONE
+        marks = _NONE
+        for callee in callees:
+            inner = self._frame(callee, node, frame, recorded)
+            for value in self.objects.returns.get(callee, []):
+                marks |= _join(self.value(part, inner) for part in self._unpacked(value, path))
+        if self.objects.kind(node.func) in ("model", "layer", "loss"):
+            marks |= self._operation(node, _join(self.value(a, frame) for a in node.args), frame)
+        return marks
+
+    def _frame(self, function: Function, call: ast.Call, outer: Frame | None, recorded: bool) -> Frame:
+        key = (id(function), id(call), id(outer))
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = Frame(function, call, outer, recorded)
+        return frame
+
+    @property
+    def _frames(self) -> dict[tuple[int, int, int], Frame]:
+        if not hasattr(self, "_made_frames"):
+            self._made_frames: dict[tuple[int, int, int], Frame] = {}
+        return self._made_frames
+
+    def _passed_function(self, passed: ast.expr, node: ast.Call, frame: Frame | None) -> Marks:
+        """A function handed over (`tf.map_fn(f, xs)`) runs where it is handed over, as far as anyone can tell."""
+        if not isinstance(passed, (ast.Lambda, ast.Name)):
+            return _NONE
+        marks = _NONE
+        for origin in self.objects.origins(passed, 4) if isinstance(passed, ast.Name) else [passed]:
+            if isinstance(origin, FUNCTIONS):
+                inner = self._frame(origin, node, frame, self.recorded(node, frame))
+                marks |= _join(self.value(value, inner) for value in self.objects.returns.get(origin, []))
+        name = self.module.call_name(node) or ""
+        if "out" in marks and (not name.startswith(("tf.", "keras.")) or name == "tf.function"):
+            return frozenset({"ref"})  # kept, to be run later
+        return marks
+
+    def _is_opaque(self, func: ast.expr) -> bool:
+        """May this call run code of which the module shows nothing, on an object that may hold the variables?"""
+        if isinstance(func, ast.Attribute) and func.attr in _OF_ARRAYS:
+            return False
+        root: ast.expr = func
+        while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
+            root = root.func if isinstance(root, ast.Call) else root.value
+        if not isinstance(root, ast.Name) or self.objects.kind(func) is not None:
+            return False
+        if self.objects.is_self(root):
+            return True
+        return any(
+            d.kind in ("parameter", "import") for d in self.module.definitions(root)
+        ) and not self.objects.origins(root)
+
+    # -------------------------------------------------------------- definitions
+
+    def definition(self, definition: Def, frame: Frame | None) -> Marks:
+        if definition in self.unit.definitions:
+            return frozenset({"ref"})
+        while frame is not None and not self._belongs(definition, frame):
+            frame = frame.outer
+        key = (id(definition), id(frame))
+        known = self._known.get(key)
+        if known is None:
+            self._known[key] = _NONE
+            known = self._known[key] = self._definition(definition, frame)
+            made = definition.kind != "parameter" and frame is None
+            if made and "out" in known and not self.recorded(definition.node, frame):
+                self.outside[definition] = None
+        return known
+
+    @staticmethod
+    def _belongs(definition: Def, frame: Frame) -> bool:
+        scope = definition.scope
+        while scope is not None and isinstance(scope.node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
+            scope = scope.parent  # type: ignore[assignment]
+        return scope is not None and scope.node is frame.function
+
+    def _definition(self, definition: Def, frame: Frame | None) -> Marks:
+        if definition.kind == "parameter":
+            if frame is not None:
+                passed = self._passed(definition, frame)
+                return _join(self.value(a, frame.outer) for a in passed)
+            return _join(self.value(a, None) for a in self.objects.arguments_of(definition))
+        marks = _join(self.definition(d, frame) for d in definition.previous)
+        if definition.kind == "mutate":
+            for vertex in self.module.flow.inputs(definition):
+                if isinstance(vertex, ast.expr):
+                    marks |= self.value(vertex, frame)
+            return marks
+        value = definition.value
+        if (
+            isinstance(value, ast.Call)
+            and definition.path
+            and definition.kind == "assign"
+            and not self._runs_unit(value.func)
+        ):
+            callees = self.objects.callees(value)
+            if callees and self.module.call_name(value) is None:
+                return marks | self._helper(value, callees, frame, definition.path)
+        if value is not None:
+            marks |= _join(self.value(v, frame) for v in self._unpacked(value, definition.path))
+        if definition.kind == "augment" and not isinstance(definition.value, (ast.List, ast.Tuple, ast.ListComp)):
+            return self._operation(definition.node, marks, frame)
+        return marks
+
+    def _passed(self, parameter: Def, frame: Frame) -> list[ast.expr]:
+        """What the call of this frame passes for a parameter; everything, where a function was handed over."""
+        names = [a.arg for a in self.objects.parameters(frame.function)]
+        if frame.function not in self.objects.callees(frame.call):
+            return [a for a in frame.call.args if not isinstance(a, ast.Lambda)]
+        found = [k.value for k in frame.call.keywords if k.arg == parameter.name or k.arg is None]
+        if parameter.name not in names:
+            return [*found, *frame.call.args]
+        position = names.index(parameter.name)
+        if any(isinstance(a, ast.Starred) for a in frame.call.args[: position + 1]):
+            return [*found, *frame.call.args]
+        if position < len(frame.call.args):
+            found.append(frame.call.args[position])
+        return found
+
+    def _unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[ast.expr]:
+        if path and isinstance(value, ast.Call) and self.module.call_name(value) not in ("zip", "enumerate"):
+            return [value]  # never into a helper without the frame of its call
+        return [v for v in self.module.flow.unpacked(value, path) if isinstance(v, ast.expr)]
+
+
+def _join(marks: object) -> Marks:
+    found: Marks = _NONE
+    for item in marks:  # type: ignore[attr-defined]
+        found |= item
+    return found
