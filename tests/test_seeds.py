@@ -56,7 +56,7 @@ def test_floor_climbs_the_ladder(prove: Prove) -> None:
     assert outcome.verdict is Verdict.VERIFIED
     before, after = table(result)["loss at the first step"]
     assert before == after and float(after).is_integer()
-    assert "np.floor" not in result.repaired
+    assert "np.floor(" not in result.repaired
 
 
 def test_model_call_moves_into_the_tape(prove: Prove) -> None:
@@ -90,6 +90,6 @@ def test_log_of_a_negative_value(prove: Prove) -> None:
     result = prove(example("002", 3))
     assert result.proof is not None and result.proof.seeds == 3
     (outcome,) = result.outcomes
-    assert any("clip" in attempt.candidate.title for attempt in outcome.attempts)
+    assert any("away from 0" in attempt.candidate.title for attempt in outcome.attempts)
     assert outcome.verdict is Verdict.VERIFIED
     assert any("NaN" in before for before, _ in table(result).values())

@@ -144,7 +144,10 @@ class Ladder:
 
     def _allowed(self, finding: Finding, candidate: Candidate, broken: bool) -> bool:
         """May this candidate be tried? Unsafe ones only where something is measured broken, or a term is starved."""
-        return candidate.safe or self.options.unsafe_fixes or broken or finding.silent
+        if candidate.safe or self.options.unsafe_fixes or broken:
+            return True
+        # A term without a gradient is broken; a number that does not train may well be meant so.
+        return finding.silent and not candidate.trains_more
 
     def _round(
         self, text: str, before: Sequence[Run], current: Sequence[Run], findings: Sequence[Finding]

@@ -10,19 +10,17 @@ from tapefix.analysis.detours import Detour
 from tapefix.analysis.exports import CHANGERS, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
-from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.rules._detour_edits import constant, edits_for
 from tapefix.rules._numpy_calls import replaced, translated_method
 from tapefix.rules._numpy_dtypes import data_casts
+from tapefix.rules._numpy_indices import picked
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _ARRAY_ONLY = CHANGERS | {"item", "tolist", "nonzero", "fill", "argsort", "sort", "tobytes", "view"}
 _LIKE = {"np.zeros_like", "np.ones_like"}
-_INDICES = {"np.where", "np.nonzero", "np.flatnonzero"}
-_POSITIONS = {"np.arange", "np.argsort", "np.random.permutation"}
 
 
 def followers(module: Module, *, certain: bool) -> list[Edit]:
@@ -60,7 +58,7 @@ def _on_path(module: Module, vertex: ast.expr, tensors: set[Vertex]) -> Iterator
     elif isinstance(vertex, ast.Attribute) and vertex.attr == "T" and vertex.value in tensors:
         yield replaced(module, vertex, "tf.transpose($x)", {"x": module.span(vertex.value)})
     elif isinstance(vertex, ast.Subscript) and vertex.value in tensors and isinstance(vertex.ctx, ast.Load):
-        yield from _picked(module, vertex)
+        yield from picked(module, vertex)
     elif isinstance(vertex, ast.BinOp):
         for side in (vertex.left, vertex.right):
             if _is_mask(module, side, tensors):
@@ -81,41 +79,6 @@ def _is_mask(module: Module, node: ast.expr, tensors: set[Vertex]) -> bool:
 def _from(module: Module, node: ast.AST, tensors: set[Vertex]) -> bool:
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
     return node in tensors or any(d in tensors for name in names for d in module.definitions(name))
-
-
-def _picked(module: Module, node: ast.Subscript) -> Iterator[Edit]:
-    """Arrays take arrays of positions as an index, tensors do not."""
-    index = node.slice
-    parts = {"x": module.span(node.value), "i": module.span(index)}
-    if isinstance(index, ast.Tuple):
-        if (
-            len(index.elts) == 2
-            and module.call_name(index.elts[0]) in ("np.arange", "range", "tf.range")
-            and not isinstance(index.elts[1], (ast.Slice, ast.Constant))
-        ):
-            parts["i"] = module.span(index.elts[1])
-            yield replaced(module, node, "tf.gather($x, $i, axis=1, batch_dims=1)", parts)
-        return
-    origins = (
-        [o for o in module.objects.origins(index) if isinstance(o, ast.Call)]
-        if not isinstance(index, ast.Constant)
-        else []
-    )
-    if isinstance(index, ast.Call) and module.call_name(index) in _INDICES and len(index.args) == 1:
-        parts["i"] = module.span(index.args[0])
-        yield replaced(module, node, "tf.boolean_mask($x, $i)", parts)
-    elif any(_many(module, o) for o in origins) or isinstance(index, (ast.List, ast.ListComp)):
-        yield replaced(module, node, "tf.gather($x, $i)", parts)
-
-
-def _many(module: Module, call: ast.Call) -> bool:
-    """Does this call make an array of positions, and not a single one?"""
-    name = module.call_name(call)
-    if name in ("np.random.choice", "np.random.randint"):
-        return argument(call, 1 if name == "np.random.choice" else 2, "size") is not None
-    if name in ("np.argmax", "np.argmin"):
-        return argument(call, 1, "axis") is not None
-    return name in _POSITIONS
 
 
 def _likes(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
-from tapefix.codemods.edits import Edit
+from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
 from tapefix.rules._numpy_calls import cast, is_float64
 
 if TYPE_CHECKING:
@@ -45,18 +45,68 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def data_casts(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
-    """Float64 data given to a helper that now computes with TensorFlow, while a tape records."""
+    """Float64 data given to a helper that now computes with TensorFlow, while a tape records and elsewhere."""
     functions = {f for node in handled if (f := module.function(node)) is not None}
-    for function in functions:
+    for function in sorted(functions, key=lambda f: f.lineno):
         used = {d for node in handled if module.function(node) is function for d in _parameters(module, node)}
-        for site in module.objects.call_sites.get(function, []):
+        sites = module.objects.call_sites.get(function, [])
+        plain = [site for site in sites if _on_arrays(module, site)] if isinstance(function, ast.FunctionDef) else []
+        inside = set()
+        for definition in sorted(used, key=lambda d: d.name):
+            if any(float64(module, value) for site in plain for value in _given(module, site, definition)):
+                inside.add(definition)
+                yield _cast_at_the_top(module, function, definition.name)
+        for site in plain:
+            yield from _back_to_arrays(module, site, function)
+        for site in sites:
             if not module.training.is_recorded(site):
                 continue
-            for definition in used:
-                for value in module.objects.arguments_of(definition):
-                    given = value in site.args or any(k.value is value for k in site.keywords)
-                    if given and value not in module.flow.learned and float64(module, value):
+            for definition in used - inside:
+                for value in _given(module, site, definition):
+                    if value not in module.flow.learned and float64(module, value):
                         yield cast(module, value)
+
+
+def _given(module: Module, site: ast.Call, parameter: Def) -> list[ast.expr]:
+    here = [*site.args, *[k.value for k in site.keywords]]
+    return [a for a in module.objects.arguments_of(parameter) if any(a is b for b in here)]
+
+
+def _on_arrays(module: Module, site: ast.Call) -> bool:
+    """A call outside of the tape with nothing but NumPy arrays and numbers, so that the author expects arrays back."""
+    if module.training.is_recorded(site) or isinstance(module.parent(site), (ast.Expr, ast.FormattedValue)):
+        return False
+    values = [*site.args, *[k.value for k in site.keywords]]
+    arrays = [v for v in values if not isinstance(v, ast.Constant)]
+    return bool(arrays) and all(float64(module, v) or _numpy_made(module, v) for v in arrays)
+
+
+def _numpy_made(module: Module, node: ast.expr) -> bool:
+    origins = module.objects.origins(node, 4)
+    return bool(origins) and all(
+        isinstance(o, ast.Constant) or (isinstance(o, ast.Call) and (module.call_name(o) or "").startswith("np."))
+        for o in origins
+    )
+
+
+def _cast_at_the_top(module: Module, function: ast.AST, name: str) -> Edit:
+    assert isinstance(function, ast.FunctionDef)
+    text = ast.get_docstring(function) is not None and len(function.body) > 1
+    tf = module.tf
+    return Insert(module.span(function.body[1 if text else 0]), "before", f"{name} = {tf}.cast({name}, {tf}.float32)")
+
+
+def _back_to_arrays(module: Module, site: ast.Call, function: ast.AST) -> Iterator[Edit]:
+    """What the rest of the program does with the result is NumPy."""
+    returned = module.objects.returns.get(function, [])  # type: ignore[call-overload]
+    parent = module.parent(site)
+    tuples = [isinstance(value, ast.Tuple) for value in returned]
+    part = {"call": module.span(site)}
+    if tuples and all(tuples):
+        if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], (ast.Tuple, ast.List)):
+            yield ReplaceExpression(module.span(site), "[v.numpy() for v in $call]", part)
+    elif not any(tuples) and not (isinstance(parent, ast.Call) and module.call_name(parent) in ("print", "float")):
+        yield ReplaceExpression(module.span(site), "$call.numpy()", part)
 
 
 def _parameters(module: Module, node: ast.expr) -> Iterator[Def]:

@@ -336,6 +336,7 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "searchsorted": (("a", "v", "side"), ("tf.searchsorted($a, $v{, side=$side|})",)),
     "digitize": (("x", "bins"), ("tf.searchsorted($bins, $x, side='right')",)),
     "fmod": (("x1", "x2"), ("$x1 - $x2 * tf.experimental.numpy.fix($x1 / $x2)",)),
+    "rot90": (("m", "k"), ("tf.experimental.numpy.rot90($m, $k)",)),
     "pad": (("array", "pad_width", "mode", "constant_values"), (
         "tf.pad($array, $pad_width{, constant_values=$constant_values|})",
         "mode='constant' :: tf.pad($array, $pad_width{, constant_values=$constant_values|})",

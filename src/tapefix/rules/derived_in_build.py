@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapefix.codemods.edits import Edit, Move, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._derived import attribute_name, into_method, uses_of
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class DerivedInBuild(Rule):
 
 
         layer = Positive()
+        layer.build((None, 3))
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(layer(tf.ones([4, 3])))
         gradients = tape.gradient(loss, layer.trainable_variables)
@@ -64,12 +65,12 @@ class DerivedInBuild(Rule):
             derived: list[ast.Assign] = []
             for maker in owner.body:
                 if isinstance(maker, ast.FunctionDef) and maker.name in _MAKERS:
-                    derived += self._derived(module, owner, maker, {_name(d) for d in derived})
-            used = [d for d in derived if self._reads(module, owner, forward, _name(d)) or self._feeds(derived, d)]
-            if not used or not any(self._reads(module, owner, forward, _name(d)) for d in used):
+                    derived += self._derived(module, owner, maker, {attribute_name(d) for d in derived})
+            used = [d for d in derived if self._reads(module, owner, forward, attribute_name(d)) or self._feeds(derived, d)]
+            if not used or not any(self._reads(module, owner, forward, attribute_name(d)) for d in used):
                 continue
-            edits = self._edits(module, owner, forward, used)
-            names = " and ".join(f"self.{_name(d)}" for d in used)
+            edits = into_method(module, owner, forward, used)
+            names = " and ".join(f"self.{attribute_name(d)}" for d in used)
             yield self.finding(
                 module,
                 used[0],
@@ -153,109 +154,16 @@ class DerivedInBuild(Rule):
         )
 
     def _reads(self, module: Module, owner: ast.ClassDef, function: ast.FunctionDef, name: str) -> bool:
-        return any(module.inside(n, function) for n in self._uses(module, owner, name))
-
-    def _uses(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.Attribute]:
-        return [
-            n
-            for n in module.each(ast.Attribute)
-            if n.attr == name
-            and isinstance(n.ctx, ast.Load)
-            and module.class_of(n) is owner
-            and module.objects.is_self(n.value)
-        ]
+        return any(module.inside(n, function) for n in uses_of(module, owner, name))
 
     def _feeds(self, derived: list[ast.Assign], one: ast.Assign) -> bool:
         """Is it used by another derived value?"""
         return any(
-            isinstance(n, ast.Attribute) and n.attr == _name(one)
+            isinstance(n, ast.Attribute) and n.attr == attribute_name(one)
             for other in derived
             if other is not one
             for n in ast.walk(other.value)
         )
-
-    # -------------------------------------------------------------- moving it
-
-    def _edits(
-        self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef, used: list[ast.Assign]
-    ) -> tuple[Edit, ...] | None:
-        """The statements, with the local values that only they need, at the start of the forward pass."""
-        maker = module.function(used[0])
-        if not isinstance(maker, ast.FunctionDef) or any(module.function(d) is not maker for d in used):
-            return None
-        moving = self._with_locals(module, maker, used)
-        if moving is None:
-            return None
-        edits: list[Edit] = [Move(tuple(module.span(s) for s in moving), module.span(forward), "first")]
-        taken = set(module.reaching.scope_of[forward].defs)
-        for statement in used:
-            name = _name(statement)
-            uses = self._uses(module, owner, name)
-            inside = [n for n in uses if module.inside(n, forward) or any(module.inside(n, s) for s in moving)]
-            if len(inside) != len(uses) or name in taken or self._used_outside(module, name):
-                continue  # read elsewhere, too: it stays an attribute
-            edits += [ReplaceExpression(module.span(n), name) for n in [statement.targets[0], *inside]]
-        moved_names = {t.id for s in moving if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
-        if moved_names & taken:
-            return None
-        parameter = self._input_parameter(maker)
-        if parameter is None:
-            return tuple(edits)
-        arguments = module.objects.parameters(forward)
-        for moved in moving:
-            for node in ast.walk(moved):
-                if isinstance(node, ast.Name) and node.id == parameter and isinstance(node.ctx, ast.Load):
-                    if not arguments:
-                        return None
-                    edits.append(ReplaceExpression(module.span(node), f"{arguments[0].arg}.shape"))
-        return tuple(edits)
-
-    def _used_outside(self, module: Module, name: str) -> bool:
-        """Is the attribute read on something else than self: `layer.kernel`?"""
-        return any(
-            n.attr == name and isinstance(n.ctx, ast.Load) and not module.objects.is_self(n.value)
-            for n in module.each(ast.Attribute)
-        )
-
-    def _input_parameter(self, maker: ast.FunctionDef) -> str | None:
-        names = [a.arg for a in maker.args.args][1:]
-        return names[0] if maker.name == "build" and names else None
-
-    def _with_locals(self, module: Module, maker: ast.FunctionDef, used: list[ast.Assign]) -> list[ast.stmt] | None:
-        """`used` and the local values that only they need, in their order; None where they need more."""
-        moving: list[ast.stmt] = list(used)
-        queue: list[ast.AST] = list(used)
-        allowed = self._input_parameter(maker)
-        while queue:
-            statement = queue.pop()
-            for node in ast.walk(statement):
-                if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
-                    continue
-                for definition in module.definitions(node):
-                    if definition.scope.node is not maker or module.objects.is_self(node) or definition.name == allowed:
-                        continue
-                    home = module.statement(definition.node) if definition.kind == "assign" else None
-                    if (
-                        home is None
-                        or home not in maker.body
-                        or module.objects.made_kind(definition.value or node) is not None
-                    ):
-                        return None  # a parameter of __init__, a loop, a layer: not known in the forward pass
-                    if home not in moving:
-                        moving.append(home)
-                        queue.append(home)
-        for definitions in module.reaching.scope_of[maker].defs.values():
-            for one in definitions:
-                moves = any(module.inside(one.node, s) for s in moving)
-                if moves and not all(any(module.inside(u, s) for s in moving) for u in one.uses):
-                    return None  # needed by what stays
-        return [s for s in maker.body if s in moving]
-
-
-def _name(statement: ast.Assign) -> str:
-    target = statement.targets[0]
-    assert isinstance(target, ast.Attribute)
-    return target.attr
 
 
 def _operands(module: Module, node: ast.expr) -> list[ast.expr]:

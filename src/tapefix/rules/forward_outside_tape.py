@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.moves import Moves, Plan
-from tapefix.analysis.recording import Recording
-from tapefix.codemods.edits import Edit, Insert, Move, Where
+from tapefix.codemods.edits import Edit, Insert, Move
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._elsewhere import of_call, of_module, of_object, read_by_closure, start_of, title_of
+from tapefix.rules._parameters import of_parameters
+from tapefix.rules._replay import of_list
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class ForwardPassOutsideTape(Rule):
         plan = moves.into_start(wanted)
         candidates = []
         if plan.blocked is None:
-            candidates.append(Candidate(_title(plan.statements), start_edits(module, moves, tape, plan)))
+            candidates.append(Candidate(title_of(plan.statements), start_edits(module, moves, tape, plan)))
         elif (copies := self._copies(module, tape, wanted, outside)) is not None:
             candidates.append(Candidate("compute it again inside the tape's block", copies, needs_proof=not certain))
         what = _what(module, first)
@@ -117,28 +119,30 @@ class ForwardPassOutsideTape(Rule):
         )
 
     def _distant(self, module: Module, tape: Tape, roads: list[Road], certain: bool) -> Finding | None:
-        """The value is computed in another function, or in the module, and kept in a global name or an attribute."""
-        home = module.function(tape.block)
-        if home is None or isinstance(home, ast.Lambda):
-            return None
+        """The value is computed in another function, or in the module, and handed over or kept in a name, an
+        attribute or a list."""
         certain = certain and not any(road.opaque for road in roads)
         writes = list(dict.fromkeys(_real(module, w) for road in roads for w in road.writes))
         outside = list(dict.fromkeys(d for road in roads for d in road.outside))
-        if writes and not outside:
-            statements = [module.statement(w) for w in writes]
-            edits = self._attributes(module, tape, statements)
-        elif outside and not writes and all(d.scope is module.reaching.module for d in outside):
-            statements = sorted({module.statement(d.node) for d in outside}, key=lambda s: s.lineno)
-            edits = self._globals(module, tape, home, statements)
-        elif (writes or outside) and not any(module.inside(d.node, home) for d in outside):
-            statements = sorted(
-                {module.statement(n) for n in [*writes, *(d.node for d in outside if not isinstance(d.node, ast.arg))]},
-                key=_line,
-            )
-            edits = None
-        else:
+        home = module.function(tape.block)
+        if home is not None and any(module.inside(d.node, home) for d in outside):
             return None
-        if not statements or (edits is None and self._read_by_closure(module, tape, outside)):
+        statements = sorted({module.statement(n) for n in [*writes, *(d.node for d in outside)]}, key=_line)
+        if not statements or (home is None and not writes):
+            return None
+        kept = sorted({module.statement(w) for w in writes}, key=_line)
+        candidates = [
+            c
+            for c in (
+                of_call(module, tape, statements),
+                of_object(module, tape, kept) if kept and not outside else None,
+                of_module(module, tape, statements) if not kept else None,
+                of_list(module, tape, writes, outside),
+                of_parameters(module, tape, outside) if not kept else None,
+            )
+            if c is not None
+        ]
+        if not candidates and read_by_closure(module, tape, outside):
             return None
         units = list(dict.fromkeys(road.unit.text for road in roads))
         return self.finding(
@@ -148,71 +152,11 @@ class ForwardPassOutsideTape(Rule):
             f"the loss with {_listed(units)}.",
             label="runs before the tape records",
             notes=[(tape.call, "recording starts here")],
-            candidates=[Candidate(_title(statements), edits)] if edits is not None else [],
+            candidates=candidates,
             # Without a repair it is worth a word only where a run shows the gradient broken.
-            certain=certain and edits is not None,
-            advice=""
-            if edits is not None
-            else "Keep what it is computed from, and compute it inside the block of the tape.",
+            certain=certain and bool(candidates),
+            advice="" if candidates else "Keep what it is computed from, and compute it inside the block of the tape.",
         )
-
-    @staticmethod
-    def _read_by_closure(module: Module, tape: Tape, outside: list[Def]) -> bool:
-        """A function that the block runs reads the finished value: closure-over-tensor speaks of that."""
-        run = Recording(module, tape.gradients[0], tape.block).run if tape.gradients else set()
-        return any(module.function(use) in run for d in outside for use in d.uses)
-
-    @staticmethod
-    def _globals(module: Module, tape: Tape, home: ast.AST, statements: list[ast.stmt]) -> tuple[Edit, ...] | None:
-        """Statements of the module whose values the block reads as global names."""
-        if any(
-            not isinstance(s, ast.Assign) or s.col_offset or not all(isinstance(t, ast.Name) for t in s.targets)
-            for s in statements
-        ):
-            return None
-        made = [d for s in statements for n in ast.walk(s) for d in module.reaching.bindings.get(n, ())]
-        if any(len(d.scope.defs.get(d.name, [])) > 1 for d in made):
-            return None
-        uses = [u for d in made for u in d.uses if not any(module.inside(u, s) for s in statements)]
-        here = [u for u in uses if module.inside(u, home)]
-        if not here or any(module.function(u) is not home or u.lineno <= tape.block.lineno for u in here):
-            return None
-        anchor, where = start_of(module, tape, set(made))
-        if len(here) == len(uses):
-            return (Move(tuple(module.span(s) for s in statements), module.span(anchor), where),)
-        return (Insert(module.span(anchor), where, "\n".join(module.source(s) for s in statements)),)
-
-    @staticmethod
-    def _attributes(module: Module, tape: Tape, statements: list[ast.stmt]) -> tuple[Edit, ...] | None:
-        """Statements `self.a = ...` of another method of the same class."""
-        owner = module.class_of(tape.block)
-        if owner is None or module.objects.class_kind(owner) in ("model", "layer"):
-            return None
-        names = set()
-        for statement in statements:
-            target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
-            if (
-                not (isinstance(target, ast.Attribute) and module.objects.is_self(target.value))
-                or module.class_of(statement) is not owner
-            ):
-                return None
-            home = module.function(statement)
-            if home is module.function(tape.block) or home is None:
-                return None
-            for node in ast.walk(statement):
-                if (
-                    isinstance(node, ast.Name)
-                    and not module.objects.is_self(node)
-                    and any(d.scope.node is home for d in module.definitions(node))
-                ):
-                    return None
-            names.add(target.attr)
-        reads = [n for n in module.all(ast.Attribute) if n.attr in names and isinstance(n.ctx, ast.Load)]  # type: ignore[attr-defined]
-        reads = [n for n in reads if not any(module.inside(n, s) for s in statements)]
-        anchor, where = start_of(module, tape, set())
-        if all(module.inside(n, module.function(tape.block) or owner) for n in reads):
-            return (Move(tuple(module.span(s) for s in statements), module.span(anchor), where),)
-        return (Insert(module.span(anchor), where, "\n".join(module.source(s) for s in statements)),)
 
     @staticmethod
     def _copies(module: Module, tape: Tape, wanted: list[ast.stmt], outside: list[Def]) -> tuple[Edit, ...] | None:
@@ -241,19 +185,6 @@ class ForwardPassOutsideTape(Rule):
         return (Insert(module.span(anchor), where, "\n".join(lines)),)
 
 
-def start_of(module: Module, tape: Tape, moved: set[Def]) -> tuple[ast.stmt, Where]:
-    """Where new first statements of a block go: after the watches at its head that do not need them."""
-    place: tuple[ast.stmt, Where] = (tape.block.body[0], "before")
-    for statement in tape.block.body:
-        call = statement.value if isinstance(statement, ast.Expr) else None
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "watch"):
-            break
-        if any(d in moved for n in ast.walk(call) if isinstance(n, ast.Name) for d in module.definitions(n)):
-            break
-        place = (statement, "after")
-    return place
-
-
 def start_edits(module: Module, moves: Moves, tape: Tape, plan: Plan) -> tuple[Edit, ...]:
     anchor, where = start_of(module, tape, moves.definitions(plan.statements))
     return (Move(tuple(module.span(s) for s in plan.statements), module.span(anchor), where),)
@@ -278,11 +209,6 @@ def _real(module: Module, value: ast.expr) -> ast.expr:
 
 def _line(statement: ast.stmt) -> int:
     return statement.lineno
-
-
-def _title(statements: list[ast.stmt]) -> str:
-    count = len(statements)
-    return "move it into the tape's block" if count == 1 else f"move the {count} statements into the tape's block"
 
 
 def _listed(names: list[str]) -> str:

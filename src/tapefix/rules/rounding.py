@@ -111,9 +111,19 @@ class Rounding(Rule):
                 safe=False,
                 keeps_value=True,
             )
-            ladder = [estimator, removal] if cut.effect == "layer" or _in_layer(module, node) else [removal, estimator]
+            # Rounded predictions inside a loss are a metric's way to count: the soft form is what is meant. A layer's
+            # codes, and a loss that is rounded as a whole, are to stay the numbers that they are.
+            keeps = cut.effect == "layer" or _in_layer(module, node) or _is_aggregate(module, inner)
+            ladder = [estimator, removal] if keeps else [removal, estimator]
         return [*found, *ladder]
 
 
 def _in_layer(module: Module, node: ast.expr) -> bool:
     return any(above in module.training.forward_methods for above in module.ancestors(node))
+
+
+def _is_aggregate(module: Module, node: ast.expr) -> bool:
+    """Is the value a mean or a sum already, as a loss is?"""
+    origins = module.objects.origins(node) if isinstance(node, ast.Name) else [node]
+    names = ((module.op(n) or module.numpy_op(n) or "") for origin in origins for n in ast.walk(origin))
+    return any(name.startswith("reduce_") or name in ("mean", "sum", "average") for name in names)

@@ -164,6 +164,12 @@ class UnwatchedSource(Rule):
             ):
                 return True
             if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr == "apply_gradients"
+                and any(ast.unparse(n) == wanted for a in call.args for n in ast.walk(a) if isinstance(n, ast.expr))
+            ):
+                return True
+            if (
                 module.call_name(call) == "zip"
                 and len(call.args) == 2
                 and ast.unparse(call.args[1]) == ast.unparse(gradient.sources)

@@ -1,0 +1,2 @@
+def of_parameters(module, tape, outside):
+    return None
