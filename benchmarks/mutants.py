@@ -134,7 +134,9 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     by_kind = collected(asked.folder, asked.kind, asked.most)
-    print(f"{'kind':<22}{'mutants':>9}{'repaired':>10}{'two lines':>11}{'wrong':>7}{'unchanged':>11}{'others':>8}{'projects':>10}")
+    print(
+        f"{'kind':<22}{'mutants':>9}{'repaired':>10}{'two lines':>11}{'wrong':>7}{'unchanged':>11}{'others':>8}{'projects':>10}"
+    )
     for kind in KINDS:
         results: list[tuple[Found, Judged]] = []
         for found in by_kind.get(kind, ()):
@@ -146,7 +148,9 @@ def main() -> None:
         near, wrong, same = (verdicts.count(v) for v in ("two lines", "wrong", "unchanged"))
         gone, others = len(results) - wrong - same, sum(bool(judged.others) for _, judged in results)
         projects = len({project(asked.folder, found.path) for found, _ in results})
-        print(f"{kind:<22}{len(results):>9}{gone:>10}{near:>11}{wrong:>7}{same:>11}{others:>8}{projects:>10}", flush=True)
+        print(
+            f"{kind:<22}{len(results):>9}{gone:>10}{near:>11}{wrong:>7}{same:>11}{others:>8}{projects:>10}", flush=True
+        )
         failed = [(f, j) for f, j in results if j.verdict != "two lines" or j.others]
         for found, judged in failed[: asked.show]:
             print("\n".join(shown(found, judged)))

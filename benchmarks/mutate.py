@@ -7,6 +7,7 @@ logic is meant to be simple and shares nothing with tapefix's own analysis: it r
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ NUMPY = {"reduce_mean": "mean", "reduce_sum": "sum", "reduce_max": "max", "reduc
          "math.maximum": "maximum", "math.minimum": "minimum", "multiply": "multiply", "subtract": "subtract",
          "expand_dims": "expand_dims", "squeeze": "squeeze", "stack": "stack"}  # fmt: skip
 LOGS = {"math.log", "log", "math.log1p"}
+PREDICTION = re.compile(r"^(y_?pred\w*|preds?|predictions?|logits|y_?hat|outputs?|probs)$")
+LOSS = re.compile(r"loss|entropy|focal|dice|likelihood|nll|(^|_)bce")
 
 
 class Mutant(NamedTuple):
@@ -139,7 +142,9 @@ class Region:
     def __init__(self, file: File, block: Block, models: set[str], learned: set[str], needed: set[str]) -> None:
         self.file, self.block, self.models = file, block, models
         self.learned, self.needed = set(learned), set(needed)
-        self.assigns = [n for s in block for n in ast.walk(s) if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+        self.assigns = [
+            n for s in block for n in ast.walk(s) if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign))
+        ]
         for _ in range(len(self.assigns) + 1):
             known = len(self.learned) + len(self.needed)
             for node in self.assigns:
@@ -165,14 +170,18 @@ class Region:
             return node.id in self.learned
         elif isinstance(node, ast.Attribute):
             return node.attr not in ("shape", "dtype") and (dotted(node) in self.learned or self.is_learned(node.value))
-        return any(self.is_learned(child) for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.keyword)))
+        return any(
+            self.is_learned(child) for child in ast.iter_child_nodes(node) if isinstance(child, (ast.expr, ast.keyword))
+        )
 
     def matters(self, node: ast.AST) -> bool:
         """Is it a part of the loss, and not cut off within its own statement?"""
         for above in self.file.above(node):
             if isinstance(above, ast.Call) and dotted(above.func).rpartition(".")[2] in {*CUTS, "cast"}:
                 return False
-            if isinstance(above, (ast.Compare, ast.Lambda, ast.If, ast.While, ast.Subscript)) and not isinstance(above, ast.stmt):
+            if isinstance(above, (ast.Compare, ast.Lambda, ast.If, ast.While, ast.Subscript)) and not isinstance(
+                above, ast.stmt
+            ):
                 return False
             if isinstance(above, ast.stmt):
                 if isinstance(above, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
@@ -231,15 +240,17 @@ def functions(file: File, blocks: list[tuple[ast.With, Region]]) -> list[tuple[F
             continue
         parameters = [a.arg for a in node.args.args]
         learned: set[str] = set()
-        if parameters[:2] == ["y_true", "y_pred"] and (node.name in compiled or "loss" in node.name):
-            learned = {"y_pred"}
+        own = parameters[1:] if parameters[:1] == ["self"] else parameters
+        if len(own) > 1 and PREDICTION.search(own[1]) and (node.name in compiled or LOSS.search(node.name)):
+            learned = {own[1]}
         for _, region in blocks:
             for call in region.calls():
                 if dotted(call.func) in (node.name, f"self.{node.name}") and region.matters(call):
-                    own = parameters[1:] if parameters[:1] == ["self"] else parameters
                     learned |= {p for p, a in zip(own, call.args, strict=False) if region.is_learned(a)}
         if learned:
-            needed = {n for r in ast.walk(node) if isinstance(r, ast.Return) and r.value is not None for n in names(r.value)}
+            needed = {
+                n for r in ast.walk(node) if isinstance(r, ast.Return) and r.value is not None for n in names(r.value)
+            }
             found.append((node, Region(file, node.body, set(), learned, needed)))
     return found
 
@@ -255,10 +266,18 @@ def forward_outside(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterat
             if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call) or len(tape.body) < 2:
                 continue
             model = dotted(statement.value.func)
-            earlier = {t for s in tape.body[:position] for n in ast.walk(s) if isinstance(n, ast.Assign) for t in targets(n)}
+            earlier = {
+                t for s in tape.body[:position] for n in ast.walk(s) if isinstance(n, ast.Assign) for t in targets(n)
+            }
             own = targets(statement)
             again = [n for n in region.assigns if n is not statement and targets(n) & own]
-            if model not in region.models or used[model] > 1 or names(statement.value) & earlier or again or not own & region.needed:
+            if (
+                model not in region.models
+                or used[model] > 1
+                or names(statement.value) & earlier
+                or again
+                or not own & region.needed
+            ):
                 continue
             if any(dotted(item.optional_vars) in names(statement) for item in tape.items if item.optional_vars):
                 continue
@@ -268,9 +287,15 @@ def forward_outside(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterat
                 continue
             moved = textwrap.indent(textwrap.dedent("".join(lines)), indent)
             before, end = tape.lineno - 1, statement.end_lineno
-            text = "".join(file.lines[:before]) + moved + "".join(file.lines[before : statement.lineno - 1] + file.lines[end:])
+            text = (
+                "".join(file.lines[:before])
+                + moved
+                + "".join(file.lines[before : statement.lineno - 1] + file.lines[end:])
+            )
             wanted, tf = count(statement), file.tf
-            yield mutant(file, "forward-outside-tape", statement, text, lambda t, w=wanted, tf=tf: _outside(t, w, tf), 0, tape)
+            yield mutant(
+                file, "forward-outside-tape", statement, text, lambda t, w=wanted, tf=tf: _outside(t, w, tf), 0, tape
+            )
 
 
 def _outside(tree: ast.AST, wanted: Callable[[ast.AST], int], tf: str | None) -> int:
@@ -283,7 +308,8 @@ def predict(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutan
     """`model.predict(x)` in place of `model(x)` in a tape."""
     for tape, region in blocks:
         for call in region.calls():
-            if dotted(call.func) in region.models - {"self"} and call.args and region.matters(call):
+            plain = len(call.args) == 1 and {k.arg for k in call.keywords} <= {"training"}
+            if dotted(call.func) in region.models - {"self"} and plain and region.matters(call):
                 new = f"{file.source(call.func)}.predict({file.source(call.args[0])})"
                 yield mutant(file, "predict-in-tape", call, file.replaced((call, new)), new, 0, tape)
 
@@ -293,8 +319,14 @@ def numpy_method(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[
     for tape, region in blocks:
         for node in (n for s in region.block for n in ast.walk(s)):
             is_value = isinstance(node, ast.Call) and dotted(node.func) in region.models
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and isinstance(file.parents[node], (ast.Call, ast.BinOp)):
-                is_value = node.id in region.learned - region.models and node is not getattr(file.parents[node], "func", None)
+            if (
+                isinstance(node, ast.Name)
+                and isinstance(node.ctx, ast.Load)
+                and isinstance(file.parents[node], (ast.Call, ast.BinOp))
+            ):
+                is_value = node.id in region.learned - region.models and node is not getattr(
+                    file.parents[node], "func", None
+                )
             statement = file.statement(node)
             single = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
             if is_value and region.matters(node) and (isinstance(node, ast.Name) or single):
@@ -347,14 +379,26 @@ def constant_source(file: File, _: list[tuple[ast.With, Region]]) -> Iterator[Mu
                 kept = [file.source(call.args[0])] + [file.source(k) for k in call.keywords if k.arg == "dtype"]  # type: ignore[arg-type]
                 new = f"{file.tf}.constant({', '.join(kept)})"
                 home = next((n for n in file.above(node) if isinstance(n, ast.FunctionDef)), node)
-                yield mutant(file, "constant-source", node, file.replaced((call, new)), f"{file.source(node.targets[0])} = {new}", 0, home)
+                yield mutant(
+                    file,
+                    "constant-source",
+                    node,
+                    file.replaced((call, new)),
+                    f"{file.source(node.targets[0])} = {new}",
+                    0,
+                    home,
+                )
 
 
 def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterator[Mutant]:
     """A loss, `call` or `train_step` without its return."""
     losses = {home for home, _ in regions}
     for node in file.nodes:
-        if not isinstance(node, ast.FunctionDef) or not isinstance(last := node.body[-1], ast.Return) or last.value is None:
+        if (
+            not isinstance(node, ast.FunctionDef)
+            or not isinstance(last := node.body[-1], ast.Return)
+            or last.value is None
+        ):
             continue
         own = [n for n in ast.walk(node) if isinstance(n, ast.Return)]
         owner = file.parents[node]
@@ -362,7 +406,9 @@ def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterat
         keras = any(b.rpartition(".")[2] in ("Layer", "Model", "Loss") for b in bases)
         if len(own) > 1 or not (node in losses or (keras and node.name in ("call", "train_step"))):
             continue
-        if isinstance(last.value, (ast.Constant, ast.Tuple)) or (isinstance(last.value, ast.Name) and len(node.body) < 2):
+        if isinstance(last.value, (ast.Constant, ast.Tuple)) or (
+            isinstance(last.value, ast.Name) and len(node.body) < 2
+        ):
             continue
         value = file.source(last.value)
         texts = [value if isinstance(last.value, ast.Name) else f"result = {value}", value]
@@ -371,9 +417,14 @@ def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterat
             assigned = isinstance(before, (ast.Assign, ast.AugAssign)) and last.value.id in targets(before)
             texts = [value, *([""] if assigned else [])]
         for new in texts:
-            text = file.replaced((last, new)) if new else "".join(file.lines[: last.lineno - 1] + file.lines[last.end_lineno or 0 :])
+            text = file.replaced((last, new)) if new else without(file, last)
             place = (node.name, getattr(owner, "name", ""))
             yield mutant(file, "missing-return", last, text, lambda t, place=place: _without_return(t, place), 0, node)
+
+
+def without(file: File, statement: ast.stmt) -> str:
+    """The text without the lines of a statement."""
+    return "".join(file.lines[: statement.lineno - 1] + file.lines[statement.end_lineno or 0 :])
 
 
 def _without_return(tree: ast.AST, place: tuple[str, str]) -> int:
@@ -398,7 +449,48 @@ def unguarded_log(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterato
                 yield mutant(file, "unguarded-log", call, file.replaced((call, new)), new, 0, home)
             elif is_log and (bare := unguarded(call.args[0])) is not None and region.is_learned(bare):
                 new = f"{file.source(call.func)}({file.source(bare)})"
-                yield mutant(file, "unguarded-log", call, file.replaced((call.args[0], file.source(bare))), new, 0, home)
+                yield mutant(
+                    file, "unguarded-log", call, file.replaced((call.args[0], file.source(bare))), new, 0, home
+                )
+            elif is_log:
+                yield from own_line(file, home, region, call)
+
+
+def own_line(file: File, home: ast.stmt, region: Region, log: ast.Call) -> Iterator[Mutant]:
+    """`p = clip(p, ...)` above the log goes."""
+    read = {n.id for n in ast.walk(log.args[0]) if isinstance(n, ast.Name)}
+    guards = [a for a in region.assigns if isinstance(a, ast.Assign) and targets(a) & read and a.lineno < log.lineno]
+    for guard in guards[-1:]:
+        bare = unguarded(guard.value)
+        if isinstance(guard.value, ast.Call) and bare is not None and region.is_learned(bare):
+            same = isinstance(bare, ast.Name) and bare.id in targets(guard)
+            text = without(file, guard) if same else file.replaced((guard.value, file.source(bare)))
+            counted, guarded = unguarded_reads(home, read), 0
+            yield mutant(file, "unguarded-log", guard, text, counted, guarded, home)
+
+
+def unguarded_reads(home: ast.stmt, read: set[str]) -> Callable[[ast.AST], int]:
+    """1 where no guard and no log-space function is left in the function of that name, or the tape of that line."""
+    name = getattr(home, "name", "")
+
+    def counted(tree: ast.AST) -> int:
+        for node in ast.walk(tree):
+            if (
+                getattr(node, "name", None) == name
+                if name
+                else isinstance(node, ast.With) and abs(node.lineno - home.lineno) < 3
+            ):
+                calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+                safe = ("log_softmax", "log_sigmoid", "logsigmoid", "softplus")
+                return int(not any(guards_any(c, read) or dotted(c.func).endswith(safe) for c in calls))
+        return 1
+
+    return counted
+
+
+def guards_any(call: ast.Call, read: set[str]) -> bool:
+    bare = unguarded(call)
+    return bare is not None and bool(names(bare) & read)
 
 
 def unguarded(node: ast.expr) -> ast.expr | None:
@@ -406,9 +498,19 @@ def unguarded(node: ast.expr) -> ast.expr | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         for value, guard in ((node.left, node.right), (node.right, node.left)):
             small = isinstance(guard, ast.Constant) and isinstance(guard.value, float) and 0 < guard.value < 1e-3
-            if small or (dotted(guard) or ast.unparse(guard)).rpartition(".")[2].lower() in ("eps", "epsilon", "epsilon()", "_epsilon", "smooth"):
+            if small or (dotted(guard) or ast.unparse(guard)).rpartition(".")[2].lower() in (
+                "eps",
+                "epsilon",
+                "epsilon()",
+                "_epsilon",
+                "smooth",
+            ):
                 return value
-    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in ("clip", "clip_by_value", "maximum") and node.args:
+    if (
+        isinstance(node, ast.Call)
+        and dotted(node.func).rpartition(".")[2] in ("clip", "clip_by_value", "maximum")
+        and node.args
+    ):
         return node.args[0]
     return None
 
@@ -416,7 +518,12 @@ def unguarded(node: ast.expr) -> ast.expr | None:
 def swapped_zip(file: File, _: object) -> Iterator[Mutant]:
     """`zip(variables, gradients)`."""
     for node in file.nodes:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "apply_gradients" and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "apply_gradients"
+            and node.args
+        ):
             pairs = node.args[0]
             if isinstance(pairs, ast.Call) and dotted(pairs.func) == "zip" and len(pairs.args) == 2:
                 one, two = (file.source(a) for a in pairs.args)
@@ -425,7 +532,15 @@ def swapped_zip(file: File, _: object) -> Iterator[Mutant]:
                 yield mutant(file, "swapped-zip", node, text, f"zip({two}, {one})", 0, home)
 
 
-def mutant(file: File, kind: str, node: ast.expr | ast.stmt, text: str, construct: str | Callable[[ast.AST], int], healthy: int, home: ast.AST) -> Mutant:
+def mutant(
+    file: File,
+    kind: str,
+    node: ast.expr | ast.stmt,
+    text: str,
+    construct: str | Callable[[ast.AST], int],
+    healthy: int,
+    home: ast.AST,
+) -> Mutant:
     if isinstance(construct, str):
         parsed = ast.parse(textwrap.dedent(construct)).body[0]
         construct = count(parsed.value if isinstance(parsed, ast.Expr) else parsed)
@@ -440,8 +555,6 @@ KINDS = ("forward-outside-tape", "predict-in-tape", "numpy-method", "numpy-opera
 def mutants(text: str) -> Iterator[Mutant]:
     """All mutants of one file. Raises SyntaxError where it is no Python."""
     file = File(text)
-    if file.tf is None:
-        return
     blocks = recorded(file)
     losses = functions(file, blocks)
     everything: list[tuple[ast.stmt, Region]] = [*blocks, *losses]

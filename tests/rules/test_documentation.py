@@ -16,6 +16,8 @@ from tapefix.rules.base import Rule, check_all
 
 SECTIONS = ("What it finds:", "Why the gradient stops:", "Example:", "Fix safety:")
 RULES = all_rules()
+# Nothing in the text shows these: they report what a run has measured.
+MEASURED = {"TPF508", "TPF901"}
 
 
 def code(rule: Rule) -> str:
@@ -40,7 +42,7 @@ def test_sections(rule: Rule) -> None:
     assert re.fullmatch(r"TPF\d{3}", rule.code) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name)
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r.code != "TPF901"], ids=code)
+@pytest.mark.parametrize("rule", [r for r in RULES if r.code not in MEASURED], ids=code)
 def test_example_is_found_and_repaired(rule: Rule) -> None:
     text = example(rule)
     findings = [f for f in check_all(RULES, Module(text)) if f.code == rule.code]
@@ -53,9 +55,8 @@ def test_example_is_found_and_repaired(rule: Rule) -> None:
 
 
 @pytest.mark.tensorflow
-def test_a_measured_problem_without_a_rule_is_reported(prove: Callable[..., FileResult]) -> None:
-    (rule,) = [r for r in RULES if r.code == "TPF901"]
+@pytest.mark.parametrize("rule", [r for r in RULES if r.code in MEASURED], ids=code)
+def test_example_is_measured_and_reported(rule: Rule, prove: Callable[..., FileResult]) -> None:
     result = prove(example(rule))
-    assert [o.finding.code for o in result.outcomes] == ["TPF901"]
-    assert "outer is None" in result.outcomes[0].finding.message
+    assert [o.finding.code for o in result.outcomes] == [rule.code]
     assert not result.changed

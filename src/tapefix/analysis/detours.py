@@ -14,7 +14,7 @@ from tapefix.analysis.flow import Vertex
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.tapes import argument
-from tapefix.analysis.values import DERIVED, FLAT, GOOD, UNKNOWN, Mode
+from tapefix.analysis.values import DERIVED, FLAT, GOOD, METHODS, UNKNOWN, Mode
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -144,17 +144,22 @@ class Detours:
         live = paths.reach([s for s in seeds if s not in exits], carrying, lambda s: s not in exits)
         # What lives on its way but is cut later does not reach the target: only the rest keeps a term alive.
         live &= paths.sources([t for t in paths.targets if t in live], carrying, lambda s: s in live)
+        # Where nothing lives in the target, a function of another module between here and there changes nothing.
+        lost = not any(t in live for t in paths.targets)
+        dead_end = paths.sources(paths.targets, carrying, lambda s: self._is_closed(s.vertex)) if lost else set()
         self.live |= {s.vertex for s in live}
         recorded = {s for s in learned if self._recorded(s, target)}
         cut: dict[bool, list[State]] = {True: [], False: []}
         for state in recorded & exits:
             if not self._fed_by_learning(paths, state, learned, target):
                 continue
-            sure = state in surely and state in onward
+            graph = self._in_graph(state, target)
+            sure = state in surely and (state in onward or state in dead_end or graph)
             if not sure and state not in paths.sources(paths.targets, carrying):
                 continue
             kind = self._candidates[state.vertex]
-            certain, part = self._judge(kind, self._parts(paths, state, live), state in directly, target)
+            onto = carrying if state in dead_end else strict
+            certain, part = self._judge(kind, self._parts(paths, state, live, onto), state in directly, target, graph)
             if kind == "random" and not certain:
                 continue  # an action drawn from a policy: its log-probability is what trains
             trained = target.kind != "layer" or (part != "factor" and self._trained(paths, state, target))
@@ -236,13 +241,45 @@ class Detours:
         fit = target.kind == "fit" or (target.kind == "class" and ".compile(" in text)
         return fit and "run_eagerly" not in text and "run_functions_eagerly" not in text
 
-    def _judge(self, kind: Exit, parts: set[Part], directly: bool, target: Target) -> tuple[bool, Part]:
+    def _in_graph(self, state: State, target: Target) -> bool:
+        """Does tf.function, or Keras, run this as a graph? There a tensor is no array, whatever it is wanted for."""
+        node = state.vertex
+        if not isinstance(node, ast.Call) or self._candidates[node] not in ("export", "predict", "operation"):
+            return False
+        function = self.module.function(node)
+        text = self.module.text
+        if target.kind != "tape" or not isinstance(function, ast.FunctionDef) or "_eagerly" in text:
+            return False
+        if not self._in_tape(node):
+            return False
+        decorators = {self.module.name(d.func if isinstance(d, ast.Call) else d) for d in function.decorator_list}
+        owner = self.module.method_class(function) if function.name == "train_step" else None
+        return "tf.function" in decorators or (owner is not None and self.objects.class_kind(owner) == "model")
+
+    def _is_closed(self, vertex: Vertex) -> bool:
+        """Does this compute with its arguments only? A method may use a model of its object, and what a model is
+        handed to may run it."""
+        if not isinstance(vertex, ast.Call) or self.objects.callees(vertex):
+            return True
+        arguments = [*vertex.args, *[k.value for k in vertex.keywords]]
+        if any(self.objects.is_self(a) or self.objects.kind(a) in ("model", "module") for a in arguments):
+            return False
+        if self.module.call_name(vertex) is not None or self.objects.kind(vertex.func) is not None:
+            return True
+        if isinstance(vertex.func, ast.Attribute) and vertex.func.attr in METHODS:
+            return True
+        made = self.objects.origins(vertex.func)
+        return bool(made) and all(
+            isinstance(o, ast.Call) and self.module.call_name(o) is not None and self._is_closed(o) for o in made
+        )
+
+    def _judge(self, kind: Exit, parts: set[Part], directly: bool, target: Target, graph: bool) -> tuple[bool, Part]:
         if "all" in parts:
             return True, "all"
         if "term" in parts:
             return True, "term"
         layer = target.kind == "layer" and bool(target.parameters) and "run_eagerly" not in self.module.text
-        if self._compiled(target) or layer:
+        if self._compiled(target) or layer or graph:
             return True, "factor"
         if "fed" in parts:
             # Features of a frozen network, states between two chunks and attacked inputs are detached on purpose.
@@ -252,7 +289,7 @@ class Detours:
             return not meant, "fed"
         return False, "factor"
 
-    def _parts(self, paths: Paths, start: State, live: set[State]) -> set[Part]:
+    def _parts(self, paths: Paths, start: State, live: set[State], modes: set[Mode]) -> set[Part]:
         """How the dead value meets living ones on its way to the target."""
         found: set[Part] = set()
         goals = set(paths.targets)
@@ -263,7 +300,7 @@ class Detours:
             if state in goals:
                 found.add(part)
             for edge in paths.outputs.get(state, ()):
-                if edge.mode not in (GOOD, DERIVED):
+                if edge.mode not in modes:
                     continue
                 step = (edge.state, self._met(paths, state, edge.state, part, live))
                 if step not in seen:

@@ -19,6 +19,9 @@ _ROOTS = (
     ("numpy", "np"),
 )
 
+# Rooms of tf that hold the classes of Keras (the functions of the same rooms are others in TensorFlow 1).
+_KERAS_ROOMS = {"tf.losses", "tf.metrics", "tf.optimizers", "tf.initializers"}
+
 # Names under which one operation is known: the last part of the name decides, under these prefixes.
 _OP_PREFIXES = (
     "tf.math.",
@@ -38,7 +41,8 @@ def canonical(dotted: str) -> str:
     for prefix, root in _ROOTS:
         if dotted == prefix or dotted.startswith(prefix + "."):
             return canonical(root + dotted[len(prefix) :])
-    return dotted
+    room, _, last = dotted.rpartition(".")
+    return f"keras{dotted[2:]}" if room in _KERAS_ROOMS and last[:1].isupper() else dotted
 
 
 def dotted_name(node: ast.AST) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Function
+from tapefix.analysis.training import LOSS_NAME
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -55,6 +57,25 @@ class Results:
             self._needs[function] = self._from_framework(function) or self._from_callers(function)
         return self._needs[function]
 
+    def is_possible(self, function: ast.FunctionDef) -> bool:
+        """A cheap first question: can anybody need the result, by the names alone?"""
+        name = function.name
+        return name in self._read_names or name in ("call", "__call__", *STEPS)
+
+    @cached_property
+    def _read_names(self) -> set[str]:
+        """Names that are called for their result, or handed on, anywhere in the module."""
+        found: set[str] = set()
+        nodes: list[ast.Name | ast.Attribute] = [*self.module.each(ast.Name), *self.module.each(ast.Attribute)]
+        for node in nodes:
+            if not isinstance(node.ctx, ast.Load):
+                continue
+            parent = self.module.parent(node)
+            is_call = isinstance(parent, ast.Call) and parent.func is node
+            if not is_call or not isinstance(self.module.parent(parent), ast.Expr):  # type: ignore[arg-type]
+                found.add(node.id if isinstance(node, ast.Name) else node.attr)
+        return found
+
     # -------------------------------------------------------------- functions that Keras and TensorFlow call
 
     def _from_framework(self, function: Function) -> Need | None:
@@ -75,10 +96,37 @@ class Results:
             return None
         if function in self.module.training.losses:
             return Need("loss", "Keras uses what it returns as the loss")
+        if self._is_loss_by_name(function):
+            return Need("loss", "a loss is what it returns")
         if self.module.training.forward_methods.get(function) == "lambda":
             return Need("lambda", "the Lambda layer passes on what it returns")
+        wrapped = self._wrapped(function)
+        if wrapped is not None:
+            return wrapped
         for call, slot in self._handed_over(function):
             return Need("callback", f"{slot} uses what it returns", call)
+        return None
+
+    def _is_loss_by_name(self, function: Function) -> bool:
+        """A function (y_true, y_pred) with the name of a loss, or made by one of such a name; in a library, say."""
+        if self.module.training.named_prediction(function) is None:
+            return False
+        made = isinstance(self.module.parent(function), ast.FunctionDef)
+        name = getattr(function, "name", "")
+        return made or name in ("call", "__call__") or LOSS_NAME.search(name) is not None
+
+    def _wrapped(self, function: Function) -> Need | None:
+        """The inner function of a decorator gives the result of what it decorates."""
+        decorator = self.module.parent(function)
+        if not isinstance(decorator, ast.FunctionDef) or not isinstance(function, ast.FunctionDef):
+            return None
+        if not any(isinstance(r, ast.Name) and r.id == function.name for r in self.objects.returns.get(decorator, ())):
+            return None
+        for decorated in self.module.each(ast.FunctionDef):
+            if any(isinstance(d, ast.Name) and d.id == decorator.name for d in decorated.decorator_list):
+                need = self.need(decorated)
+                if need is not None:
+                    return Need("caller", f"{decorated.name}, which it wraps, loses its result", need.place)
         return None
 
     def _is_regularizer(self, owner: ast.ClassDef) -> bool:
@@ -161,7 +209,7 @@ class Results:
         if isinstance(parent, ast.AugAssign):
             return parent
         if isinstance(parent, ast.keyword) or (isinstance(parent, ast.Call) and node in parent.args):
-            return self._strict_argument(node, parent)
+            return self._strict_argument(node, parent, depth)
         if isinstance(parent, ast.Call):
             return parent  # the result is called
         if isinstance(parent, ast.IfExp) and parent.test is not node:
@@ -172,7 +220,9 @@ class Results:
         ):
             above = self.module.parent(parent)
             return (
-                self._strict_argument(parent, above) if isinstance(above, ast.Call) and parent in above.args else None
+                self._strict_argument(parent, above, depth)
+                if isinstance(above, ast.Call) and parent in above.args
+                else None
             )
         if isinstance(parent, (ast.Assign, ast.AnnAssign)):
             return self._strict_name(parent, depth)
@@ -182,7 +232,7 @@ class Results:
             return node if need is not None else None
         return None
 
-    def _strict_argument(self, node: ast.AST, parent: ast.AST) -> ast.AST | None:
+    def _strict_argument(self, node: ast.AST, parent: ast.AST, depth: int) -> ast.AST | None:
         call = self.module.parent(parent) if isinstance(parent, ast.keyword) else parent
         if not isinstance(call, ast.Call):
             return None
@@ -200,6 +250,22 @@ class Results:
             return call
         if self.module.training.is_forward(call) or self.objects.kind(call.func) == "loss":
             return call
+        return self._strict_parameter(node, call, depth)
+
+    def _strict_parameter(self, node: ast.AST, call: ast.Call, depth: int) -> ast.AST | None:
+        """A use in a function of this module to which the value is passed by position."""
+        if depth <= 1 or node not in call.args:
+            return None
+        position = call.args.index(node)
+        for callee in self.objects.callees(call):
+            parameters = self.objects.parameters(callee)
+            if position >= len(parameters) or any(isinstance(a, ast.Starred) for a in call.args):
+                continue
+            for definition in self.module.reaching.bindings.get(parameters[position], ()):
+                for use in definition.uses:
+                    alone = len(self.module.definitions(use)) == 1
+                    if alone and (found := self.strict_use(use, depth - 1)) is not None:
+                        return found
         return None
 
     def _may_be_none(self, use: ast.Name) -> bool:

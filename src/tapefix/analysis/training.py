@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _TRUTH = re.compile(r"^(y_?true|true|labels?|targets?|y|truth|y_?t|real|gt)$", re.IGNORECASE)
 _PREDICTION = re.compile(r"^(y_?pred\w*|pred\w*|logits?|outputs?|y_?hat|y_?p|probs?|p)$", re.IGNORECASE)
-_LOSS = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|_)|focal|divergence", re.IGNORECASE)
+LOSS_NAME = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|_)|focal|divergence", re.IGNORECASE)
 VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
 
 
@@ -87,7 +87,7 @@ class Training:
         names = [function.name, owner.name if owner is not None else ""]
         names += [above.name for above in self.module.ancestors(function) if isinstance(above, ast.FunctionDef)]
         parameters = self.objects.parameters(function)
-        if len(parameters) < 2 or not any(_LOSS.search(name) for name in names):
+        if len(parameters) < 2 or not any(LOSS_NAME.search(name) for name in names):
             return None
         if _TRUTH.match(parameters[0].arg) and _PREDICTION.match(parameters[1].arg):
             return self.prediction_parameter(function)

@@ -18,6 +18,7 @@ from tapefix.rules._numpy_indices import picked
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
+    from tapefix.findings import Span
 
 _ARRAY_ONLY = CHANGERS | {"item", "tolist", "nonzero", "fill", "argsort", "sort", "tobytes", "view"}
 _LIKE = {"np.zeros_like", "np.ones_like"}
@@ -34,8 +35,10 @@ def followers(module: Module, *, certain: bool) -> list[Edit]:
             edits += _on_path(module, vertex, tensors)
     edits += _beside(module, handled)
     edits += _likes(module, tensors)
-    edits += _off_path(module, tensors)
-    edits += data_casts(module, handled)
+    data = list(data_casts(module, handled))
+    arrays = {e.parts["call"] for e in data if isinstance(e, ReplaceExpression) and "call" in e.parts}
+    edits += _off_path(module, tensors, arrays)
+    edits += data
     return edits
 
 
@@ -91,13 +94,17 @@ def _likes(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:
             yield ReplaceExpression(module.span(call.func), f"{module.tf}.{name[3:]}")
 
 
-def _off_path(module: Module, tensors: set[Vertex]) -> Iterator[Edit]:
-    """Values for logging that come from what is a tensor now: `loss.item()`, `round(loss, 3)`."""
+def _off_path(module: Module, tensors: set[Vertex], arrays: set[Span]) -> Iterator[Edit]:
+    """Values for logging that come from what is a tensor now: `loss.item()`, `round(loss, 3)`.
+
+    `arrays` are calls whose results are made arrays again where they are called.
+    """
     seen = set(tensors)
     queue = list(tensors)
     while queue:
         for after in module.flow.uses(queue.pop()):
-            if after not in seen and _same_kind(module, after):
+            back = isinstance(after, ast.Call) and module.span(after) in arrays
+            if after not in seen and not back and _same_kind(module, after):
                 seen.add(after)
                 queue.append(after)
     for call in module.calls:

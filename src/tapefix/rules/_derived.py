@@ -1,4 +1,4 @@
-"""Statements `self.kernel = ...` that compute an attribute from weights too early: moving them to where they are used."""
+"""Moving statements `self.kernel = ...`, which compute an attribute from weights too early, to where it is used."""
 
 from __future__ import annotations
 
@@ -115,9 +115,10 @@ def _kept_parameters(module: Module, maker: ast.FunctionDef, statements: list[as
                 held.setdefault(value.id, module.source(target))
     for statement in statements:
         for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in held:
-                if [d.kind for d in module.definitions(node)] == ["parameter"]:
-                    found[node] = held[node.id]
+            if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in held):
+                continue
+            if [d.kind for d in module.definitions(node)] == ["parameter"]:
+                found[node] = held[node.id]
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.exports import Exit
-from tapefix.codemods.edits import AddImport, Edit
+from tapefix.codemods.edits import AddImport, Edit, Insert
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._after import followers
 from tapefix.rules._detour_edits import blocked, edits_for
@@ -41,6 +41,7 @@ class DetourRule(Rule):
             edits += edits_for(module, detour) or []
         if with_followers:
             edits += followers(module, certain=first.certain)
+        edits.sort(key=_inner_first)
         if any("tf." in getattr(e, "template", "") for e in edits) and module.needs_tf_import:
             edits.append(AddImport("import tensorflow as tf"))
         candidates = (
@@ -75,6 +76,14 @@ def _starved(detours: list[Detour]) -> str:
     if any(d.part == "term" for d in detours):
         return "the variables through this term of the loss"
     return "the variables behind it"
+
+
+def _inner_first(edit: Edit) -> tuple[int, int]:
+    """Names for parts of an expression are made from the inside to the outside."""
+    if not isinstance(edit, Insert) or "value" not in edit.parts:
+        return (0, 0)
+    span = edit.parts["value"]
+    return (span.end_line - span.line, span.end_column - span.column)
 
 
 _LABELS: dict[Exit, str] = {

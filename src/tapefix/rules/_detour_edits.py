@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
 from tapefix.rules._numpy_calls import cast, drawn, is_float64, operation_name, replaced, translated
-from tapefix.rules._numpy_dtypes import float32
-from tapefix.rules._numpy_table import STRICT
+from tapefix.rules._numpy_dtypes import float32, float64
+from tapefix.rules._numpy_table import BINARY, MIXED, STRICT
 
 if TYPE_CHECKING:
     from tapefix.analysis.detours import Detour
@@ -46,12 +46,15 @@ def _casts(module: Module, call: ast.Call) -> list[Edit]:
     name = operation_name(module, call)
     if name in ("sum", "mean", "std", "var", "prod", "average") and call.args and isinstance(call.args[0], ast.Compare):
         return [cast(module, call.args[0])]
-    if name not in STRICT:
+    strict = name in STRICT
+    if not strict and name not in BINARY and name not in MIXED:
         return []
     found: list[Edit] = []
     for value in call.args:
         for item in value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]:
-            if not isinstance(item, ast.Constant) and item not in module.flow.learned and not float32(module, item):
+            if isinstance(item, ast.Constant) or item in module.flow.learned or float32(module, item):
+                continue
+            if strict or float64(module, item):
                 found.append(cast(module, item))
     return found
 
@@ -116,9 +119,10 @@ def _wrapper(module: Module, call: ast.Call) -> list[Edit] | None:
         name = module.name(function)
         if name is not None and name.startswith("np."):
             made = translated(module, ast.copy_location(ast.Call(function, list(given.elts), []), call))
-            if made is None or len(made) != 1 or made[0].span != module.span(function):
+            renamed = made[0] if made is not None and len(made) == 1 else None
+            if not isinstance(renamed, ReplaceExpression) or renamed.span != module.span(function):
                 return None
-            return [ReplaceExpression(module.span(call), f"{made[0].template}({holes})", parts)]
+            return [ReplaceExpression(module.span(call), f"{renamed.template}({holes})", parts)]
         return [ReplaceExpression(module.span(call), f"$f({holes})", {"f": module.span(function), **parts})]
     return (
         [ReplaceExpression(module.span(call), f"$f({holes})", {"f": module.span(function), **parts})]

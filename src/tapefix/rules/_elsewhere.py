@@ -108,8 +108,6 @@ def of_object(module: Module, tape: Tape, statements: list[ast.stmt]) -> Candida
         edits = into_method(module, owner, reader, used)
         if edits is not None:
             return Candidate(f"compute it in {reader.name}", edits)
-    if here and reader is not None and _needs_no_locals(module, maker, used) and maker.name not in ("__init__", "build"):
-        return Candidate("compute it again in the block", _moved(module, tape, statements, set(), False))
     edits = as_properties(module, used)
     return Candidate("compute it each time it is read", edits) if edits is not None else None
 

@@ -70,10 +70,17 @@ class LastValue:
         while work and self._is_effect(work[-1]):
             work = work[:-1]
         found = self._of_print(printed, tail, bare) if printed is not None else None
-        if found is not None:
+        if found is not None and isinstance(printed, ast.Name):
             return found
-        if not work:
-            return None
+        computed = self._of_work(work, tail, bare) if work else None
+        if found is None or computed is None:
+            return computed or found
+        # A value that is computed in the print itself is meant where nothing before it waits to be used.
+        read = {node.id for node in ast.walk(printed) if isinstance(node, ast.Name)} if printed is not None else set()
+        return computed if computed.dead and computed.text not in read else found
+
+    def _of_work(self, work: list[ast.stmt], tail: ast.stmt, bare: bool) -> Last | None:
+        """The value of the last statement that is there for its value; `tail` is the block's last of all."""
         last = work[-1]
         if isinstance(last, ast.If):
             return self._of_branches(last, tail, bare)
@@ -143,8 +150,17 @@ class LastValue:
             }:
                 return self._named(receiver.id, statement, tail, bare)
             return None
-        if statement is not tail or not self.is_value(value) or self.expected > 1:
+        if not self.is_value(value) or self.expected > 1:
             return None
+        if statement is not tail:
+            # Something is printed or logged after it: the value needs a name until then.
+            name = self._free_name()
+            first = ReplaceStatement(
+                self.module.span(statement), f"{name} = $value", {"value": self.module.span(value)}
+            )
+            span = self.module.span(tail)
+            last: Edit = ReplaceStatement(span, f"return {name}") if bare else Insert(span, "after", f"return {name}")
+            return Last(statement, name, (first, last), True)
         edit = ReplaceStatement(self.module.span(statement), "return $value", {"value": self.module.span(value)})
         return Last(statement, self.module.source(value), (edit,), True)
 
@@ -154,6 +170,8 @@ class LastValue:
             return True
         if not isinstance(node, ast.Call):
             return isinstance(node, ast.Name)
+        if any(gradient.call is node for gradient in self.module.tapes.gradients) or self._is_wrapped_call(node):
+            return True
         name = self.module.call_name(node)
         if (
             self.module.op(node) is not None
@@ -167,6 +185,13 @@ class LastValue:
             return False
         callees = self.module.objects.callees(node)
         return bool(callees) and all(self.module.objects.returns.get(callee) for callee in callees)
+
+    def _is_wrapped_call(self, node: ast.Call) -> bool:
+        """`fn(*args, **kwargs)` in a decorator's inner function."""
+        if not isinstance(node.func, ast.Name) or not any(isinstance(a, ast.Starred) for a in node.args):
+            return False
+        outer = self.module.function(self.function)
+        return any(d.kind == "parameter" and d.scope.node is outer for d in self.module.definitions(node.func))
 
     def _named(self, name: str, statement: ast.stmt, tail: ast.stmt, bare: bool) -> Last:
         span = self.module.span(tail)
@@ -183,6 +208,10 @@ class LastValue:
                 if uses:
                     return False
         return True
+
+    def _free_name(self) -> str:
+        scope = self.module.reaching.scope_of[self.function]
+        return "result" if not scope.lookup("result") else "result_"
 
     # -------------------------------------------------------------- print and other effects
 
@@ -207,8 +236,7 @@ class LastValue:
         call = statement.value  # type: ignore[attr-defined]
         if call.keywords:
             return None
-        scope = self.module.reaching.scope_of[self.function]
-        name = "result" if "result" not in scope.defs else "result_"
+        name = self._free_name()
         shown = ", ".join(name if argument is value else self.module.source(argument) for argument in call.args)
         template = f"{name} = $value\n{self.module.source(call.func)}({shown})\nreturn {name}"
         edits = (ReplaceStatement(self.module.span(statement), template, {"value": self.module.span(value)}),)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tapefix.codemods.edits import ReplaceExpression
+from tapefix.codemods.edits import Insert, ReplaceExpression
 from tapefix.rules import _numpy_table as table
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
     from tapefix.findings import Span
 
-Edits = list[ReplaceExpression] | None
+Edits = Sequence[ReplaceExpression | Insert] | None
 _OPTIONAL = re.compile(r"\{([^{}|]*)\|([^{}]*)\}")
 _HOLE = re.compile(r"\$(\w+)")
 _FLOAT64 = ("float64", "float", "double", "float_", "longdouble")
@@ -64,9 +65,7 @@ def _floats(module: Module, call: ast.Call, name: str) -> list[ReplaceExpression
     numbers = [_is_number(value) for value in values]
     if not numbers or not numbers[0] or len(values) != 2 or (all(numbers) and name != "where"):
         return []
-    return [
-        ReplaceExpression(module.span(value), f"{ast.unparse(value)}.0") for value in values if _is_integer(value)
-    ]
+    return [ReplaceExpression(module.span(value), f"{ast.unparse(value)}.0") for value in values if _is_integer(value)]
 
 
 def _is_number(node: ast.expr) -> bool:
@@ -277,9 +276,44 @@ def _by_template(
                 if shape in given and _is_number(given[shape]):
                     chosen = chosen.replace(f"${shape}", f"[${shape}]")
             chosen = chosen.replace("PI", spelled_pi(module))
-            parts = {p: module.span(v) for p, v in given.items()}
-            return [replaced(module, whole or call, chosen, parts)]
+            chosen, bound = _bound(module, call, name, chosen, given)
+            parts = {p: module.span(v) for p, v in given.items() if p not in bound}
+            return [*bound.values(), replaced(module, whole or call, chosen, parts)]
     return None
+
+
+_SIMPLE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)
+_SOMETIMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
+
+
+def _bound(
+    module: Module, call: ast.Call, name: str, template: str, given: dict[str, ast.expr]
+) -> tuple[str, dict[str, Insert]]:
+    """A long argument that the template needs several times gets a name of its own, before the statement."""
+    statement = module.statement(call)
+    above = [a for a in module.ancestors(call) if isinstance(a, _SOMETIMES) and module.inside(a, statement)]
+    if above or not isinstance(statement, _SIMPLE):
+        return template, {}
+    found: dict[str, Insert] = {}
+    holes = _HOLE.findall(template)
+    for parameter, value in given.items():
+        if holes.count(parameter) < 2 or not any(isinstance(n, (ast.Call, ast.BinOp)) for n in ast.walk(value)):
+            continue
+        new = f"{re.sub(r'[^a-z0-9].*', '', name.rpartition('.')[2])}_{parameter.lower()}"
+        same = [
+            c
+            for c in module.calls
+            if c is not call
+            and operation_name(module, c) == operation_name(module, call)
+            and module.inside(c, statement)
+            and (c.lineno, c.col_offset) < (call.lineno, call.col_offset)
+        ]
+        new += f"_{len(same) + 1}" if same else ""
+        while re.search(rf"\b{new}\b", module.text):
+            new += "_"
+        template = re.sub(rf"\${parameter}\b", new, template)
+        found[parameter] = Insert(module.span(statement), "before", f"{new} = $value", {"value": module.span(value)})
+    return template, found
 
 
 def _template(name: str, call: ast.Call) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
-from tapefix.rules._numpy_calls import cast, is_float64
+from tapefix.rules._numpy_calls import is_float64
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -51,9 +51,11 @@ def data_casts(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
         used = {d for node in handled if module.function(node) is function for d in _parameters(module, node)}
         sites = module.objects.call_sites.get(function, [])
         plain = [site for site in sites if _on_arrays(module, site)] if isinstance(function, ast.FunctionDef) else []
+        # TensorFlow makes float32 of a number: only where all is float64 does it stay among itself.
+        mixed = [s for s in plain if not all(float64(module, v) for d in used for v in _given(module, s, d))]
         inside = set()
         for definition in sorted(used, key=lambda d: d.name):
-            if any(float64(module, value) for site in plain for value in _given(module, site, definition)):
+            if any(float64(module, value) for site in mixed for value in _given(module, site, definition)):
                 inside.add(definition)
                 yield _cast_at_the_top(module, function, definition.name)
         for site in plain:
@@ -64,7 +66,13 @@ def data_casts(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
             for definition in used - inside:
                 for value in _given(module, site, definition):
                     if value not in module.flow.learned and float64(module, value):
-                        yield cast(module, value)
+                        yield _single(module, value)
+
+
+def _single(module: Module, value: ast.expr) -> Edit:
+    """The array in float32, still an array: the helper may use what only arrays have."""
+    dtype = module.spell("np.float32") or '"float32"'
+    return ReplaceExpression(module.span(value), f"$x.astype({dtype})", {"x": module.span(value)})
 
 
 def _given(module: Module, site: ast.Call, parameter: Def) -> list[ast.expr]:

@@ -6,35 +6,20 @@ The repair keeps in the list what the value is computed from (state, action), an
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.recording import Recording
 from tapefix.analysis.scopes import Def, Function
 from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression
 from tapefix.findings import Candidate
-from tapefix.rules._text import assigned, enclosed, rewritten
+from tapefix.rules._recipe import Recipe, recomputed
+from tapefix.rules._text import assigned
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
     from tapefix.analysis.tapes import Tape
 
-_DRAWS = {
-    "categorical", "sample", "normal", "uniform", "choice", "choices", "multinomial", "randint", "integers", "random",
-    "shuffle", "bernoulli", "permutation", "rand", "randn", "truncated_normal", "stateless_categorical",
-    "stateless_normal", "stateless_uniform",
-}  # fmt: skip
-_FLAT = {"argmax", "argmin", "int", "round", "cast", "top_k"}
-_CHANGES = {"append", "extend", "insert", "pop", "assign", "assign_add", "assign_sub", "add", "update", "step", "reset"}
 _WIDTH = 110
-
-
-@dataclass(slots=True)
-class _Recipe:
-    """How a stored value is computed: its text, and the local values that have to be kept for it."""
-
-    leaves: dict[str, tuple[Def, ...]] = field(default_factory=dict)
-    inlined: int = 0
 
 
 def of_list(module: Module, tape: Tape, writes: list[ast.expr], outside: list[Def]) -> Candidate | None:
@@ -47,14 +32,20 @@ def of_list(module: Module, tape: Tape, writes: list[ast.expr], outside: list[De
     run = Recording(module, tape.gradients[0], tape.block).run if tape.gradients else set()
     edits: list[Edit] = []
     for append in appends:
-        found = _for_list(module, tape, append, outside, run)
+        found = _for_list(module, tape, append, set(outside), run)
         if found is None:
             return None
         edits += found
+    if not appends:
+        appends = _handed_appends(module, tape)
+        for append in appends:
+            scope = module.scope(append)
+            learned = {d for ds in scope.defs.values() for d in ds if d in module.flow.learned}
+            edits += _for_list(module, tape, append, learned, run) or []
     if not edits:
         return None
     # What becomes of a list that is handed over cannot be seen in full.
-    passed = any(isinstance(a.func, ast.Attribute) and _is_local(module, a.func.value) for a in appends)
+    passed = any(_is_local(module, _list_of(a)) for a in appends)
     title = "keep what it is computed from, and compute it inside the tape's block"
     return Candidate(title, tuple(edits), needs_proof=passed)
 
@@ -70,9 +61,7 @@ def _append_of(module: Module, value: ast.expr) -> ast.Call | None:
     return None
 
 
-def _for_list(
-    module: Module, tape: Tape, append: ast.Call, outside: list[Def], run: set[Function]
-) -> list[Edit] | None:
+def _for_list(module: Module, tape: Tape, append: ast.Call, outside: set[Def], run: set[Function]) -> list[Edit] | None:
     func, home = append.func, module.function(append)
     if not (isinstance(func, ast.Attribute) and func.attr == "append" and len(append.args) == 1):
         return None
@@ -90,11 +79,11 @@ def _for_list(
     read, reader = reads[0], module.function(reads[0])
     if not (module.inside(read, tape.block) or (reader is not block and reader in run)):
         return None
-    recipe, stored = _Recipe(), append.args[0]
+    recipe, stored = Recipe(), append.args[0]
     parts = stored.elts if isinstance(stored, ast.Tuple) else [stored]
     texts = []
     for part in parts:
-        text = _value(module, part, append, home, set(outside), recipe, read)
+        text = recomputed(module, part, append, home, outside, recipe, read)
         if text is None:
             return None
         texts.append(text)
@@ -171,10 +160,23 @@ def _handed_over(
     for name in module.all(ast.Name):
         if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load) and module.inside(name, tape.block):
             definitions = module.definitions(name)
-            if [d.kind for d in definitions] == ["parameter"] and definitions[0].scope.node is home:
-                if made & module.flow.backward(definitions):
-                    found.append(name)
+            own = [d.kind for d in definitions] == ["parameter"] and definitions[0].scope.node is home
+            if own and made & module.flow.backward(definitions):
+                found.append(name)
     return found
+
+
+def _handed_appends(module: Module, tape: Tape) -> list[ast.Call]:
+    """What fills the local lists of other functions that come into the function of the tape as parameters."""
+    home = module.function(tape.block)
+    parameters = [d for ds in module.reaching.scope_of[home].defs.values() for d in ds] if home is not None else []
+    behind = module.flow.backward(d for d in parameters if d.kind == "parameter")
+    found = [d.node for d in behind if isinstance(d, Def) and d.kind == "mutate" and isinstance(d.node, ast.Call)]
+    return sorted((n for n in found if _is_local(module, _list_of(n))), key=lambda n: n.lineno)
+
+
+def _list_of(append: ast.Call) -> ast.expr:
+    return append.func.value if isinstance(append.func, ast.Attribute) else append.func
 
 
 def _is_returned(module: Module, node: ast.expr) -> bool:
@@ -263,7 +265,7 @@ def _without(module: Module, uses: list[ast.Attribute | ast.Name]) -> list[Edit]
     return edits
 
 
-def _parallel(module: Module, append: ast.Call, recipe: _Recipe, held: ast.expr) -> list[str] | None:
+def _parallel(module: Module, append: ast.Call, recipe: Recipe, held: ast.expr) -> list[str] | None:
     """The lists that hold the needed values already, since they are filled beside this one."""
     found = []
     body = module.block(module.statement(append))
@@ -277,10 +279,10 @@ def _parallel(module: Module, append: ast.Call, recipe: _Recipe, held: ast.expr)
             other = call.func.value
             if isinstance(value, ast.Name) and value.id == name and type(other) is type(held):
                 uses = _mentions(module, other)
-                if sum(_is_append(module, u) for u in uses) == 1 and _resets(module, other) == resets:
-                    if set(module.definitions(value)) == set(recipe.leaves[name]):
-                        found.append(module.source(other))
-                        break
+                once = sum(_is_append(module, u) for u in uses) == 1 and _resets(module, other) == resets
+                if once and set(module.definitions(value)) == set(recipe.leaves[name]):
+                    found.append(module.source(other))
+                    break
         else:
             return None
     return found
@@ -293,118 +295,3 @@ def _resets(module: Module, held: ast.expr) -> set[Function | None]:
         for u in _mentions(module, held)
         if isinstance(u.ctx, ast.Store) or _is_clear(module, u) or _is_slot(module, u)
     }
-
-
-# -------------------------------------------------------------- how the value is computed
-
-
-def _value(
-    module: Module, node: ast.expr, append: ast.Call, home: ast.FunctionDef, outside: set[Def], recipe: _Recipe,
-    read: ast.expr,
-) -> str | None:  # fmt: skip
-    """The text of `node` as it can stand where the list is read; what is not known there becomes a leaf."""
-    changes: dict[ast.AST, str] = {}
-    for part in ast.walk(node):
-        if isinstance(part, (ast.Lambda, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp, ast.NamedExpr)):
-            return None
-        if isinstance(part, ast.Call) and (_draws(module, part) or _has_effects(module, part)):
-            return None
-        if not isinstance(part, ast.Name):
-            continue
-        if module.objects.is_self(part):
-            if module.class_of(read) is not module.class_of(node) or _self_name(module, read) != part.id:
-                return None
-            continue
-        definitions = module.definitions(part)
-        if not any(d.scope.node is home for d in definitions):
-            if any(part.id in s.defs for s in _scopes(module, read) if s is not module.reaching.module):
-                return None  # another value has this name there
-            if any(d.scope is not module.reaching.module for d in definitions):
-                return None
-            continue
-        if len(definitions) == 1 and definitions[0] in outside and _computed(module, definitions[0]):
-            definition = definitions[0]
-            assert definition.value is not None
-            if not _before(module, definition, append, home):
-                return None
-            inner = _value(module, definition.value, append, home, outside, recipe, read)
-            if inner is None:
-                return None
-            recipe.inlined += 1
-            inner = enclosed(module, definition.value, inner, part)
-            changes[part] = inner + "".join(f"[{i}]" for i in definition.path)
-        else:
-            if any(d in outside and not _chosen(module, d) for d in definitions):
-                return None
-            if recipe.leaves.setdefault(part.id, definitions) != definitions:
-                return None
-            if _rebound(module, part, append, home):
-                return None
-    return rewritten(module, node, changes)
-
-
-def _computed(module: Module, definition: Def) -> bool:
-    """Can this local value be computed again from what it is made of?"""
-    value = definition.value
-    return definition.kind == "assign" and value is not None and not _chosen(module, definition)
-
-
-def _chosen(module: Module, definition: Def) -> bool:
-    """Is the value drawn at random, or a choice without a gradient, so that it must be kept as it is?"""
-    value = definition.value
-    return value is not None and any(
-        isinstance(n, ast.Call) and (_draws(module, n) or _last(module, n) in _FLAT) for n in ast.walk(value)
-    )
-
-
-def _last(module: Module, call: ast.Call) -> str:
-    func = call.func
-    return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-
-
-def _draws(module: Module, call: ast.Call) -> bool:
-    return _last(module, call) in _DRAWS
-
-
-def _has_effects(module: Module, call: ast.Call) -> bool:
-    """Does the call change something, so that it must not run a second time?"""
-    if isinstance(call.func, ast.Attribute) and call.func.attr in _CHANGES:
-        return True
-    for callee in module.objects.callees(call):
-        for node in ast.walk(callee):
-            if isinstance(node, ast.Call) and _last(module, node) in _CHANGES | _DRAWS:
-                return True
-            if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-                return True
-    return False
-
-
-def _before(module: Module, definition: Def, append: ast.Call, home: ast.FunctionDef) -> bool:
-    """Is the value made in the same round as it is stored?"""
-    block = module.block(module.statement(definition.node))
-    return module.statement(append) in block and definition.node.lineno <= append.lineno
-
-
-def _rebound(module: Module, name: ast.Name, append: ast.Call, home: ast.FunctionDef) -> bool:
-    """Has the name got another value between this use and the append?"""
-    scope = module.reaching.scope_of[home]
-    return any(
-        name.lineno <= d.node.lineno <= append.lineno and d.kind != "mutate"
-        for d in scope.defs.get(name.id, ())
-        if d not in module.definitions(name)
-    )
-
-
-def _self_name(module: Module, node: ast.AST) -> str | None:
-    for function in module.ancestors(node):
-        if isinstance(function, ast.FunctionDef) and module.method_class(function) is not None:
-            return function.args.args[0].arg if function.args.args else None
-    return None
-
-
-def _scopes(module: Module, node: ast.AST) -> list:  # type: ignore[type-arg]
-    scope, found = module.scope(node), []
-    while scope is not None:
-        found.append(scope)
-        scope = scope.parent  # type: ignore[assignment]
-    return found

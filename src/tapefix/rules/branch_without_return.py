@@ -63,7 +63,7 @@ class BranchWithoutReturn(Rule):
         }
         for function in module.all(ast.FunctionDef):
             assert isinstance(function, ast.FunctionDef)
-            if function not in returning:
+            if function not in returning or not module.results.is_possible(function):
                 continue
             places = ends(function.body)
             if (

@@ -66,7 +66,9 @@ class DerivedInBuild(Rule):
             for maker in owner.body:
                 if isinstance(maker, ast.FunctionDef) and maker.name in _MAKERS:
                     derived += self._derived(module, owner, maker, {attribute_name(d) for d in derived})
-            used = [d for d in derived if self._reads(module, owner, forward, attribute_name(d)) or self._feeds(derived, d)]
+            used = [
+                d for d in derived if self._reads(module, owner, forward, attribute_name(d)) or self._feeds(derived, d)
+            ]
             if not used or not any(self._reads(module, owner, forward, attribute_name(d)) for d in used):
                 continue
             edits = into_method(module, owner, forward, used)

@@ -128,8 +128,10 @@ class ForwardPassOutsideTape(Rule):
         if home is not None and any(module.inside(d.node, home) for d in outside):
             return None
         statements = sorted({module.statement(n) for n in [*writes, *(d.node for d in outside)]}, key=_line)
-        if not statements or (home is None and not writes):
+        if home is None and not writes:
             return None
+        if not statements:
+            return self._passed(module, tape, roads, certain)
         kept = sorted({module.statement(w) for w in writes}, key=_line)
         candidates = [
             c
@@ -156,6 +158,22 @@ class ForwardPassOutsideTape(Rule):
             # Without a repair it is worth a word only where a run shows the gradient broken.
             certain=certain and bool(candidates),
             advice="" if candidates else "Keep what it is computed from, and compute it inside the block of the tape.",
+        )
+
+    def _passed(self, module: Module, tape: Tape, roads: list[Road], certain: bool) -> Finding | None:
+        """The value is computed in the call of the function: `train(y, model(x))`."""
+        candidate = of_parameters(module, tape, [])
+        if candidate is None:
+            return None
+        units = list(dict.fromkeys(road.unit.text for road in roads))
+        return self.finding(
+            module,
+            tape.call,
+            f"What the loss is made of comes from the caller, computed before the tape starts recording, so nothing "
+            f"connects it with {_listed(units)}.",
+            label="recording starts here",
+            candidates=[candidate],
+            certain=certain,
         )
 
     @staticmethod

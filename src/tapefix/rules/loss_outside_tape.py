@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.moves import Moves
-from tapefix.codemods.edits import Edit, Insert, Move, ReplaceExpression
+from tapefix.codemods.edits import Delete, Edit, Insert, Move, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
     from tapefix.analysis.recording import Road
+    from tapefix.analysis.scopes import Def
     from tapefix.analysis.tapes import GradientCall, Tape
 
 
@@ -86,6 +87,8 @@ class LossOutsideTape(Rule):
             if statement is not None and statement not in wanted and not module.inside(gradient.call, statement):
                 wanted.append(statement)
         expressions = self._operations(module, gradient.target)
+        if not wanted and not expressions:
+            return self._below(module, moves, gradient, tape, roads)
         if seen.issuperset(wanted) and not expressions:
             return None
         seen.update(wanted)
@@ -125,6 +128,63 @@ class LossOutsideTape(Rule):
             candidates=candidates,
             advice="" if candidates else "Compute it inside the block of the tape.",
         )
+
+    def _below(
+        self, module: Module, moves: Moves, gradient: GradientCall, tape: Tape, roads: list[Road]
+    ) -> Finding | None:
+        """The loss is computed, and the gradient asked for, inside a loop or branch after the block."""
+        body = module.block(module.statement(gradient.call))
+        made = dict.fromkeys(module.statement(d.node) for road in roads for d in road.outside)
+        found = [s for s in body if s in made and s.end_lineno is not None and s.end_lineno < gradient.call.lineno]
+        if not found or len(found) < len(made) or not all(isinstance(s, (ast.Assign, ast.AugAssign)) for s in found):
+            return None
+        first, last = body.index(found[0]), body.index(found[-1])
+        group = body[first : last + 1]
+        if not all(isinstance(s, (ast.Assign, ast.AugAssign)) for s in group) or tape.name is None:
+            return None
+        edits: tuple[Edit, ...]
+        if self._may_run_always(module, moves, group):
+            edits = (Move(tuple(module.span(s) for s in group), module.span(tape.block), "last"),)
+            title = "compute it inside the tape's block"
+        else:
+            # Entering the block of a tape once more makes it record again.
+            lines = [f"    {line}" for s in group for line in module.source(s).split("\n")]
+            text = "\n".join([f"with {tape.name}:", *lines])
+            edits = (ReplaceStatement(module.span(group[0]), text), *(Delete(module.span(s)) for s in group[1:]))
+            title = "let the tape record it, too"
+        names = sorted({d.name for s in found for n in ast.walk(s) for d in module.reaching.bindings.get(n, ())})
+        return self.finding(
+            module,
+            found[0],
+            f"`{', '.join(names)}` is computed after the tape has stopped recording, so the gradient of every variable "
+            "is None.",
+            label="runs after the block",
+            notes=[(tape.call, "the tape records this block only")],
+            candidates=[Candidate(title, edits)],
+        )
+
+    @staticmethod
+    def _may_run_always(module: Module, moves: Moves, group: list[ast.stmt]) -> bool:
+        """Can the statements run at the end of the block, whether or not their own branch is taken?"""
+        read = {n.id for s in group for n in ast.walk(s) if isinstance(n, ast.Name)}
+        made = {d for s in group for n in ast.walk(s) for d in module.reaching.bindings.get(n, ())}
+        tested: set[str] = set()
+        for above in module.ancestors(group[0]):
+            if isinstance(above, ast.If):
+                tested |= {n.id for n in ast.walk(above.test) if isinstance(n, ast.Name)}
+            if moves.chain and above in moves.chain[0][0]:
+                early = all(
+                    d in made or d.scope is not module.scope(moves.block) or _line(d) <= (moves.block.end_lineno or 0)
+                    for s in group
+                    for n in ast.walk(s)
+                    if isinstance(n, ast.Name)
+                    for d in module.definitions(n)
+                )
+                alone = all(len(d.scope.defs.get(d.name, ())) == 1 for d in made)
+                return isinstance(above, (ast.If, ast.Try)) and not tested & read and early and alone
+            if not isinstance(above, (ast.If, ast.Try)):
+                return False
+        return False
 
     @staticmethod
     def _operations(module: Module, target: ast.expr) -> list[ast.expr]:
@@ -181,3 +241,7 @@ class LossOutsideTape(Rule):
         while name in used:
             name, number = f"{base}_{number}", number + 1
         return name
+
+
+def _line(definition: Def) -> int:
+    return getattr(definition.node, "lineno", 0)

@@ -16,6 +16,9 @@ from tapefix.rules.base import Rule
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+# Functions that return nothing by custom.
+_NO_RESULT = ("__init__", "build", "setUp", "__enter__", "__exit__", "main")
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -56,50 +59,27 @@ class MissingReturn(Rule):
     tokens = ("def ",)
 
     def check(self, module: Module) -> Iterator[Finding]:
-        with_value = {module.function(node) for node in module.all(ast.Return) if node.value is not None}  # type: ignore[attr-defined]
-        for function in module.all(ast.FunctionDef):
-            assert isinstance(function, ast.FunctionDef)
-            if function in with_value or function.name in (
-                "__init__",
-                "build",
-                "setUp",
-                "__enter__",
-                "__exit__",
-                "main",
-            ):
+        with_value = {module.function(node) for node in module.each(ast.Return) if node.value is not None}
+        for function in module.each(ast.FunctionDef):
+            if function in with_value or function.name in _NO_RESULT or not module.results.is_possible(function):
                 continue
             places = ends(function.body)
             if not places or is_generator(function) or _is_abstract(function):
                 continue
-            need = None
-            last = LastValue(module, function).of(function.body)
-            if last is None and isinstance(function.body[-1], ast.FunctionDef):
-                last = _inner_function(module, function)
-            if last is None and isinstance(function.body[-1], ast.If):
-                last = self._of_ends(module, function, places)
-            if (
-                last is None
-                or (need := module.results.need(function)) is None
-                or len(need.names) > 1
-                or need.kind == "step"
-            ):
-                need = need or module.results.need(function)
-                last = self._of_need(module, function, need)
+            need = module.results.need(function)
             if need is None:
                 continue
+            last = self._last(module, function, places, need)
             if last is None:
                 yield self._advice(module, function, need)
                 continue
+            title = f"return {last.text}" if "\n" not in last.text else "return what is computed last"
             yield self.finding(
                 module,
                 last.node,
                 f"{function.name} ends here without return, so it gives None: {need.reason}.",
                 label="computed, but not returned",
-                candidates=[
-                    Candidate(
-                        f"return {last.text}" if "\n" not in last.text else "return what is computed last", last.edits
-                    )
-                ],
+                candidates=[Candidate(title, last.edits)],
                 notes=[(need.place, "the result is used here")] if need.place is not None else (),
                 certain=self._certain(module, function, need, last),
             )
@@ -112,6 +92,17 @@ class MissingReturn(Rule):
         return not (
             need.kind == "model" and owner is not None and module.objects.method(owner, "train_step") is not None
         )
+
+    def _last(self, module: Module, function: ast.FunctionDef, places: list[End], need: Need) -> Last | None:
+        """What the function computes last, and how to return it."""
+        if len(need.names) > 1 or need.kind == "step":
+            return self._of_need(module, function, need)
+        last = LastValue(module, function).of(function.body)
+        if last is None and isinstance(function.body[-1], ast.FunctionDef):
+            last = _inner_function(module, function)
+        if last is None and isinstance(function.body[-1], ast.If):
+            last = self._of_ends(module, function, places)
+        return last
 
     def _of_ends(self, module: Module, function: Definition, places: list[End]) -> Last | None:
         """Every branch computes its own result."""
@@ -126,10 +117,8 @@ class MissingReturn(Rule):
             all(v.dead for v in values),
         )
 
-    def _of_need(self, module: Module, function: Definition, need: Need | None) -> Last | None:
+    def _of_need(self, module: Module, function: Definition, need: Need) -> Last | None:
         """A result that is more than one value: a training step's logs, several values that the caller unpacks."""
-        if need is None:
-            return None
         tail = function.body[-1]
         if need.kind == "step" and function.name in ("train_step", "test_step"):
             text = _logs(module, function)

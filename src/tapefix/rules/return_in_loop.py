@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.control import own_nodes
+from tapefix.analysis.control import ends, own_nodes
 from tapefix.analysis.scopes import MUTATORS
 from tapefix.codemods.edits import Delete, Edit, Move
 from tapefix.findings import Candidate, Finding
@@ -55,18 +55,19 @@ class ReturnInLoop(Rule):
     code = "TPF403"
     name = "return-in-loop"
     safety = "safe"
-    tokens = ("for ",)
+    tokens = ("for ", "while ")
 
     def check(self, module: Module) -> Iterator[Finding]:
         for node in module.all(ast.Return):
             assert isinstance(node, ast.Return)
             loop = module.parent(node)
             if (
-                not isinstance(loop, ast.For)
+                not isinstance(loop, (ast.For, ast.While))
                 or node.value is None
                 or loop.body[-1] is not node
                 or len(loop.body) < 2
                 or loop.orelse
+                or (isinstance(loop, ast.While) and isinstance(loop.test, ast.Constant))
             ):
                 continue
             carried = self._carried(module, loop, node.value)
@@ -74,12 +75,14 @@ class ReturnInLoop(Rule):
                 continue
             outer: ast.stmt = loop
             # An outer loop around it that accumulates into the same name is left, too.
-            while isinstance(above := module.parent(outer), ast.For) and self._made_before(module, above, carried):
+            while isinstance(above := module.parent(outer), (ast.For, ast.While)) and self._made_before(
+                module, above, carried
+            ):
                 outer = above
             block = module.block(outer)
             following = block[block.index(outer) + 1 :]
             edit: Edit
-            if following and isinstance(following[0], ast.Return):
+            if following and not ends(following):
                 edit = Delete(module.span(node))
             elif following:
                 continue
@@ -91,13 +94,14 @@ class ReturnInLoop(Rule):
                 f"The function returns in the loop's first round, so later rounds never add to {carried}.",
                 label="leaves the loop in its first round",
                 candidates=[Candidate("return after the loop", (edit,), keeps_value=False)],
-                notes=[(loop.target, f"only the first value that {module.source(loop.target)} takes is used")],
+                notes=[(loop.target if isinstance(loop, ast.For) else loop.test, "only the first round runs")],
             )
 
-    def _carried(self, module: Module, loop: ast.For, value: ast.expr) -> str | None:
+    def _carried(self, module: Module, loop: ast.For | ast.While, value: ast.expr) -> str | None:
         """The name in the returned value that the loop changes from round to round, made before the loop."""
         returned = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
-        varying = {node.id for node in ast.walk(loop.target) if isinstance(node, ast.Name)}
+        target = loop.target if isinstance(loop, ast.For) else loop.test
+        varying = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
         for statement in loop.body[:-1]:
             for node in [statement, *own_nodes(statement)]:
                 name = None
@@ -114,13 +118,13 @@ class ReturnInLoop(Rule):
                     return name
         return None
 
-    def _made_before(self, module: Module, loop: ast.For, name: str | None) -> bool:
+    def _made_before(self, module: Module, loop: ast.For | ast.While, name: str | None) -> bool:
         scope = module.scope(loop)
         definitions = scope.defs.get(name or "", [])
         return any(
             d.kind in ("assign", "parameter") and getattr(d.node, "lineno", 0) < loop.lineno for d in definitions
         )
 
-    def _leaves_early(self, loop: ast.For) -> bool:
+    def _leaves_early(self, loop: ast.For | ast.While) -> bool:
         """Does the loop skip rounds (`continue`), so that the first round that is not skipped is meant?"""
         return any(isinstance(node, (ast.Continue, ast.Break)) for node in own_nodes(loop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
+
+_VARIABLES = re.compile(r"(^|_)(t?vars?\d*|variables?|params?|parameters|weights)(_list)?$", re.IGNORECASE)
+_GRADIENTS = re.compile(r"(^|_)(grads?|gradients?)\d*(_list)?$|^(clipped|zero|new)_?grad", re.IGNORECASE)
 
 
 class ZipOrder(Rule):
@@ -63,7 +67,8 @@ class ZipOrder(Rule):
 
     def _swapped(self, module: Module, pairs: ast.Call) -> Iterator[Finding]:
         first, second = pairs.args
-        if _gradient(module, second) is not None and _gradient(module, first) is None:
+        made = _gradient(module, second) is not None and _gradient(module, first) is None
+        if made or (_are_variables(first) and _are_gradients(second)):
             swap = (
                 ReplaceExpression(module.span(first), "$other", {"other": module.span(second)}),
                 ReplaceExpression(module.span(second), "$other", {"other": module.span(first)}),
@@ -138,6 +143,25 @@ class ZipOrder(Rule):
         ):
             return False
         return True if module.objects.kind(sources) == "variable" else None
+
+
+def _are_variables(node: ast.expr) -> bool:
+    """Does a list's own name say that it holds variables: `model.trainable_variables`, `params`, `self._variables`?"""
+    if isinstance(node, ast.Attribute) and node.attr in VARIABLE_LISTS:
+        return True
+    return _VARIABLES.search(_last_name(node)) is not None and not _are_gradients(node)
+
+
+def _are_gradients(node: ast.expr) -> bool:
+    """The same of gradients computed elsewhere: `grads`, `self.actor_gradients`."""
+    return _GRADIENTS.search(_last_name(node)) is not None
+
+
+def _last_name(node: ast.expr) -> str:
+    """The name of a list; of a written list, that of the first in it."""
+    if isinstance(node, (ast.List, ast.Tuple)) and node.elts:
+        return _last_name(node.elts[0])
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _gradient(module: Module, node: ast.expr, depth: int = 3) -> GradientCall | None:
