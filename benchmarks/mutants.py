@@ -135,7 +135,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     by_kind = collected(asked.folder, asked.kind, asked.most)
     print(
-        f"{'kind':<22}{'mutants':>9}{'repaired':>10}{'two lines':>11}{'wrong':>7}{'unchanged':>11}{'others':>8}{'projects':>10}"
+        f"{'kind':<22}{'mutants':>9}{'repaired':>10}{'two lines':>11}{'wrong':>7}{'unchanged':>11}"
+        f"{'others':>8}{'projects':>10}"
     )
     for kind in KINDS:
         results: list[tuple[Found, Judged]] = []

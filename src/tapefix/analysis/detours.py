@@ -145,7 +145,7 @@ class Detours:
         # What lives on its way but is cut later does not reach the target: only the rest keeps a term alive.
         live &= paths.sources([t for t in paths.targets if t in live], carrying, lambda s: s in live)
         # Where nothing lives in the target, a function of another module between here and there changes nothing.
-        lost = not any(t in live for t in paths.targets)
+        lost = target.kind == "tape" and not any(t in live for t in paths.targets)
         dead_end = paths.sources(paths.targets, carrying, lambda s: self._is_closed(s.vertex)) if lost else set()
         self.live |= {s.vertex for s in live}
         recorded = {s for s in learned if self._recorded(s, target)}

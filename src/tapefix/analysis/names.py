@@ -19,7 +19,7 @@ _ROOTS = (
     ("numpy", "np"),
 )
 
-# Rooms of tf that hold the classes of Keras (the functions of the same rooms are others in TensorFlow 1).
+# Rooms of tf that hold the classes of Keras (their functions, also MSE and its like, are others in TensorFlow 1).
 _KERAS_ROOMS = {"tf.losses", "tf.metrics", "tf.optimizers", "tf.initializers"}
 
 # Names under which one operation is known: the last part of the name decides, under these prefixes.
@@ -42,7 +42,7 @@ def canonical(dotted: str) -> str:
         if dotted == prefix or dotted.startswith(prefix + "."):
             return canonical(root + dotted[len(prefix) :])
     room, _, last = dotted.rpartition(".")
-    return f"keras{dotted[2:]}" if room in _KERAS_ROOMS and last[:1].isupper() else dotted
+    return f"keras{dotted[2:]}" if room in _KERAS_ROOMS and last[:1].isupper() and not last.isupper() else dotted
 
 
 def dotted_name(node: ast.AST) -> str | None:

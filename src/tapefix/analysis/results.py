@@ -25,6 +25,22 @@ _KEYWORDS = {
     "kernel_initializer",
 }
 _TAKERS = {"map_fn", "vectorized_map", "scan", "foldl", "foldr", "value_and_gradient", "minimize", "lbfgs_minimize"}
+# `print_loss` and `update_loss` do something with a loss.
+_VERBS = (
+    "print",
+    "show",
+    "plot",
+    "log_",
+    "write",
+    "save",
+    "record",
+    "update",
+    "add_",
+    "check",
+    "assert",
+    "test",
+    "set_",
+)
 _UNUSED = {"print", "tf.print", "type", "id", "isinstance", "repr", "str", "bool", "hasattr"}
 
 
@@ -60,7 +76,8 @@ class Results:
     def is_possible(self, function: ast.FunctionDef) -> bool:
         """A cheap first question: can anybody need the result, by the names alone?"""
         name = function.name
-        return name in self._read_names or name in ("call", "__call__", *STEPS)
+        known = name in self._read_names or name in ("call", "__call__", *STEPS)
+        return known or self._is_loss_by_name(function)
 
     @cached_property
     def _read_names(self) -> set[str]:
@@ -113,6 +130,8 @@ class Results:
             return False
         made = isinstance(self.module.parent(function), ast.FunctionDef)
         name = getattr(function, "name", "")
+        if name.startswith(_VERBS):
+            return False
         return made or name in ("call", "__call__") or LOSS_NAME.search(name) is not None
 
     def _wrapped(self, function: Function) -> Need | None:

@@ -14,6 +14,7 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from tapefix.codemods.edits import AddImport, Delete, Edit, Insert, Move, ReplaceExpression, ReplaceStatement
+from tapefix.codemods.excerpt import excerpt, shifted, with_imports
 from tapefix.codemods.templates import Templates, in_parentheses, needs_parentheses
 from tapefix.findings import Span
 
@@ -27,26 +28,32 @@ class EditConflict(Exception):
 
 def apply(text: str, edits: Sequence[Edit]) -> str:
     """The text with the edits carried out. Raises EditConflict where they do not fit together, or do not parse."""
-    unique = list({_key(edit): edit for edit in edits}.values())
-    module = cst.parse_module(text)
-    places = _Places(module)
-    rewriter = _Rewriter(module, places, unique)
-    result = module.visit(rewriter)
-    if rewriter.moved:
-        result = result.visit(_Fill(rewriter.moved))
-    result = _with_imports(result, [e.statement for e in unique if isinstance(e, AddImport)])
-    if rewriter.undone:
-        raise EditConflict(f"no place for {rewriter.undone[0]}")
-    code = result.code
+    unique = list({repr(edit): edit for edit in edits}.values())
+    imports = [edit.statement for edit in unique if isinstance(edit, AddImport)]
+    rest = [edit for edit in unique if not isinstance(edit, AddImport)]
+    code = _rewritten(text, rest) if rest else text
     try:
-        ast.parse(code)
+        return with_imports(code, imports) if imports else _parsed(code)
     except SyntaxError as error:
         raise EditConflict(f"the result does not parse: {error.msg}") from None
+
+
+def _parsed(code: str) -> str:
+    ast.parse(code)
     return code
 
 
-def _key(edit: Edit) -> object:
-    return repr(edit)
+def _rewritten(text: str, edits: Sequence[Edit]) -> str:
+    part = excerpt(text, ast.parse(text), edits)
+    config = cst.PartialParserConfig(default_indent=part.indent, default_newline=part.newline)
+    module = cst.parse_module(part.text, config)
+    rewriter = _Rewriter(module, _Places(module), [shifted(edit, part.start) for edit in edits])
+    result = module.visit(rewriter)
+    if rewriter.moved:
+        result = result.visit(_Fill(rewriter.moved))
+    if rewriter.undone:
+        raise EditConflict(f"no place for {rewriter.undone[0]}")
+    return part.put_back(result.code)
 
 
 class _Places:
@@ -302,25 +309,3 @@ def _is_docstring(statement: cst.CSTNode) -> bool:
         and isinstance(statement.body[0], cst.Expr)
         and isinstance(statement.body[0].value, (cst.SimpleString, cst.ConcatenatedString))
     )
-
-
-def _with_imports(module: cst.Module, statements: Sequence[str]) -> cst.Module:
-    """Adds imports after the last import at the top level, or after the docstring."""
-    present = {
-        module.code_for_node(s.with_changes(leading_lines=[])).strip()
-        for s in module.body
-        if isinstance(s, cst.SimpleStatementLine)
-    }
-    wanted = [s for s in dict.fromkeys(statements) if s not in present]
-    if not wanted:
-        return module
-    position = 0
-    for i, statement in enumerate(module.body):
-        if _is_docstring(statement) and i == 0:
-            position = 1
-        if isinstance(statement, cst.SimpleStatementLine) and isinstance(
-            statement.body[0], (cst.Import, cst.ImportFrom)
-        ):
-            position = i + 1
-    lines = [cst.parse_statement(s, config=module.config_for_parsing) for s in wanted]
-    return module.with_changes(body=[*module.body[:position], *lines, *module.body[position:]])

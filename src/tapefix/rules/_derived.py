@@ -24,13 +24,13 @@ def into_method(
         return None
     edits: list[Edit] = [Move(tuple(module.span(s) for s in moving), module.span(method), "first")]
     taken = set(module.reaching.scope_of[method].defs)
-    for statement in used:
-        name = attribute_name(statement)
+    for assignment in used:
+        name = attribute_name(assignment)
         uses = uses_of(module, owner, name)
         inside = [n for n in uses if module.inside(n, method) or any(module.inside(n, s) for s in moving)]
         if len(inside) != len(uses) or name in taken or used_outside(module, name):
             continue  # read elsewhere, too: it stays an attribute
-        edits += [ReplaceExpression(module.span(n), name) for n in [statement.targets[0], *inside]]
+        edits += [ReplaceExpression(module.span(n), name) for n in [assignment.targets[0], *inside]]
     moved_names = {t.id for s in moving if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
     if moved_names & taken:
         return None
@@ -55,14 +55,27 @@ def as_properties(module: Module, used: list[ast.Assign]) -> tuple[Edit, ...] | 
     if _input_parameter(maker) is not None or _with_locals(module, maker, used) != used:
         return None
     itself = maker.args.args[0].arg
+    if any(_set_elsewhere(module, maker, attribute_name(s)) for s in used):
+        return None
     kept = _kept_parameters(module, maker, list(used))
-    methods = []
+    edits: list[Edit] = [Delete(module.span(s)) for s in used]
     for statement in used:
         value = rewritten(module, statement.value, kept)
-        value = f"({value})" if "\n" in value else value
-        methods.append(f"\n@property\ndef {attribute_name(statement)}({itself}):\n    return {value}\n")
-    edits: list[Edit] = [Delete(module.span(s)) for s in used]
-    return (*edits, Insert(module.span(maker), "after", "".join(methods)))
+        value = f"({value})" if "\n" in value and not value.endswith((")", "]")) else value
+        method = f"\n@property\ndef {attribute_name(statement)}({itself}):\n    return {value}\n"
+        edits.append(Insert(module.span(maker), "after", method))
+    return tuple(edits)
+
+
+def _set_elsewhere(module: Module, maker: ast.FunctionDef, name: str) -> bool:
+    """Is the attribute set anywhere else, so that it cannot be a property?"""
+    return any(
+        isinstance(n, ast.Attribute)
+        and n.attr == name
+        and not isinstance(n.ctx, ast.Load)
+        and not module.inside(n, maker)
+        for n in module.all(ast.Attribute)
+    )
 
 
 def attribute_name(statement: ast.Assign) -> str:
@@ -105,8 +118,8 @@ def _kept_parameters(module: Module, maker: ast.FunctionDef, statements: list[as
     found: dict[ast.AST, str] = {}
     owner = module.method_class(maker)
     held: dict[str, str] = {}
-    for statement in _flat(maker.body):
-        for target, value in _pairs(statement):
+    for assignment in _flat(maker.body):
+        for target, value in _pairs(assignment):
             if not (isinstance(target, ast.Attribute) and isinstance(value, ast.Name)) or owner is None:
                 continue
             definitions = module.definitions(value)

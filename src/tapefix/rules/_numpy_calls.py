@@ -267,6 +267,8 @@ def _by_template(
             template,
         )
         wanted = set(_HOLE.findall(chosen))
+        if "tf.keras.ops." in chosen and module.keras < 3:
+            continue
         if wanted == free:
             given = {key: given[key] for key in free}
             if dtype is not None and not is_float64(module, dtype):

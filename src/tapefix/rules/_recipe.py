@@ -113,17 +113,21 @@ def _has_effects(module: Module, call: ast.Call) -> bool:
 def _before(module: Module, definition: Def, append: ast.Call, home: ast.FunctionDef) -> bool:
     """Is the value made in the same round as it is stored?"""
     block = module.block(module.statement(definition.node))
-    return module.statement(append) in block and definition.node.lineno <= append.lineno
+    return module.statement(append) in block and line_of(definition) <= append.lineno
 
 
 def _rebound(module: Module, name: ast.Name, append: ast.Call, home: ast.FunctionDef) -> bool:
     """Has the name got another value between this use and the append?"""
     scope = module.reaching.scope_of[home]
     return any(
-        name.lineno <= d.node.lineno <= append.lineno and d.kind != "mutate"
+        name.lineno <= line_of(d) <= append.lineno and d.kind != "mutate"
         for d in scope.defs.get(name.id, ())
         if d not in module.definitions(name)
     )
+
+
+def line_of(definition: Def) -> int:
+    return getattr(definition.node, "lineno", 0)
 
 
 def _self_name(module: Module, node: ast.AST) -> str | None:

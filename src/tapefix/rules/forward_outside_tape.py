@@ -88,6 +88,8 @@ class ForwardPassOutsideTape(Rule):
                 wanted.append(statement)
         if not wanted or not self._read_by_block(module, moves, wanted):
             return None
+        if not certain and _same_calls(module, tape, wanted):
+            return None
         first = min(wanted, key=lambda s: s.lineno)
         units = list(dict.fromkeys(road.unit.text for road in roads))
         plan = moves.into_start(wanted)
@@ -201,6 +203,17 @@ class ForwardPassOutsideTape(Rule):
             return None
         anchor, where = start_of(module, tape, set())
         return (Insert(module.span(anchor), where, "\n".join(lines)),)
+
+
+def _same_calls(module: Module, tape: Tape, statements: list[ast.stmt]) -> bool:
+    """Do the statements run only models that the block runs, too? Then they make a target (of Q-learning, say)."""
+
+    def called(nodes: list[ast.stmt]) -> set[str]:
+        calls = [n for s in nodes for n in ast.walk(s) if isinstance(n, ast.Call)]
+        return {module.source(c.func) for c in calls if module.objects.kind(c.func) in ("model", "layer")}
+
+    outside = called(statements)
+    return bool(outside) and outside <= called(tape.block.body)
 
 
 def start_edits(module: Module, moves: Moves, tape: Tape, plan: Plan) -> tuple[Edit, ...]:

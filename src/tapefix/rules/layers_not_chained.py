@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
-from tapefix.codemods.edits import Edit, ReplaceExpression, ReplaceStatement
+from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
 
@@ -82,6 +82,7 @@ class LayersNotChained(Rule):
                 candidates=[Candidate(f"give each layer the {target} of the one before", edits, keeps_value=False)],
                 notes=[(later, f"overwrites {target}") for later in chain[1:2]],
             )
+        yield from self._in_loops(module)
         yield from self._bare(module)
 
     # -------------------------------------------------------------- results that are overwritten
@@ -142,6 +143,40 @@ class LayersNotChained(Rule):
         inline = isinstance(statement.value.func, ast.Call)  # type: ignore[attr-defined]
         names = [module.call_name(origin) for origin in module.objects.origins(data)]
         return inline and any(name in ("keras.Input", "keras.layers.Input") for name in names)
+
+    def _in_loops(self, module: Module) -> Iterator[Finding]:
+        """`for layer in self.layers: y = layer(x)`: every layer gets x, only the last y counts."""
+        for loop in module.each(ast.For):
+            made = self._call(module, loop.body[0]) if len(loop.body) == 1 and not loop.orelse else None
+            if made is None or made[0] == made[1] or not isinstance(loop.target, ast.Name):
+                continue
+            statement = loop.body[0]
+            call = statement.value  # type: ignore[attr-defined]
+            if not isinstance(call.func, ast.Name) or call.func.id != loop.target.id or made[0].startswith("_"):
+                continue
+            function = module.function(loop)
+            owner = module.method_class(function) if function is not None else None
+            if owner is None or module.objects.class_kind(owner) not in ("layer", "model", "module"):
+                continue
+            if getattr(function, "name", "") not in ("call", "__call__") or not self._is_layer(module, call):
+                continue
+            outside = [u for u in made[2].uses if not module.inside(u, loop)]
+            if not outside or len(outside) != len(made[2].uses):
+                continue
+            target, data = made[0], made[1]
+            edits: tuple[Edit, ...] = (ReplaceExpression(module.span(call.args[0]), target),)
+            before = [d for d in made[2].scope.defs.get(target, ()) if getattr(d.node, "lineno", 0) < loop.lineno]
+            if not before:
+                edits = (Insert(module.span(loop), "before", f"{target} = {data}"), *edits)
+            yield self.finding(
+                module,
+                statement,
+                f"Every layer of the loop gets {data}, and each overwrites the {target} of the one before: "
+                "only the last one trains.",
+                label=f"overwrites {target}",
+                candidates=[Candidate(f"give each layer the {target} of the one before", edits, keeps_value=False)],
+                certain=not before,
+            )
 
     # -------------------------------------------------------------- results that are thrown away
 

@@ -62,20 +62,23 @@ class SharedOptimizer(Rule):
     # -------------------------------------------------------------- apply_gradients
 
     def _applied(self, module: Module) -> Iterator[Finding]:
-        # One group: calls in one function, of what is written the same and was made at the same place.
-        groups: dict[tuple[object, str, frozenset[ast.AST]], list[tuple[ast.Call, ast.expr]]] = {}
+        # One group: calls in one function of what was made at the same place.
+        groups: dict[tuple[ast.AST, frozenset[ast.AST]], list[tuple[ast.Call, ast.expr]]] = {}
         for call in module.calls:
             if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
                 continue
             pairs = call.args[0]
             if not (isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2):
                 continue
-            scope = module.function(call) or module.tree
+            home: ast.AST = module.function(call) or module.tree
             made = frozenset(module.objects.origins(call.func.value))
-            groups.setdefault((scope, module.source(call.func.value), made), []).append((call, pairs.args[1]))
-        for (_, optimizer, _), applied in groups.items():
+            groups.setdefault((home, made), []).append((call, pairs.args[1]))
+        for (scope, _), applied in groups.items():
+            if len(applied) == 1 and isinstance(scope, ast.FunctionDef):
+                yield from self._applied_to_parameter(module, scope, *applied[0])
             if len(applied) < 2:
                 continue
+            optimizer = module.source(applied[0][0].func.value)  # type: ignore[attr-defined]
             lists: dict[str, str] = {}
             for _, variables in applied:
                 owner = self._owner(module, variables)
@@ -113,6 +116,57 @@ class SharedOptimizer(Rule):
                     ],
                     notes=[(first, "the first call builds it")],
                 )
+
+    def _applied_to_parameter(
+        self, module: Module, function: ast.FunctionDef, call: ast.Call, variables: ast.expr
+    ) -> Iterator[Finding]:
+        """A training step that takes the model as an argument, and is called with several, and one optimiser."""
+        assert isinstance(call.func, ast.Attribute)
+        owner, optimizer = self._owner(module, variables), call.func.value
+        names = [p.arg for p in module.objects.parameters(function)]
+        if (
+            owner not in names
+            or not self._is_keras(module, optimizer)
+            or self._is_built(module, module.source(optimizer))
+        ):
+            return
+        sites = module.results.calls_of(function)
+        models: dict[str, ast.expr] = {}
+        optimizers: set[str] = set()
+        for site in sites:
+            given = argument(site, names.index(owner), owner)
+            own = module.source(optimizer)
+            if own in names:
+                passed = argument(site, names.index(own), own)
+                own = module.source(passed) if passed is not None else ""
+            optimizers.add(own)
+            if not isinstance(given, (ast.Name, ast.Attribute)) or module.function(site) is not module.function(
+                sites[0]
+            ):
+                return
+            models[module.source(given)] = given
+        if len(models) < 2 or len(optimizers) != 1 or not all(is_built(module, m) for m in models.values()):
+            return
+        place = self._place(module, sites, list(models))
+        text = next(iter(optimizers))
+        if place is None or not text or not module.scope(place).lookup(text.split(".")[0]):
+            return
+        build = f"{text}.build({' + '.join(f'{m}.trainable_variables' for m in models)})"
+        yield self.finding(
+            module,
+            call,
+            f"{module.source(optimizer)} is built for the variables of the first model, and does not know "
+            "those of the others.",
+            label="one optimizer for several models",
+            candidates=[
+                Candidate(
+                    "build the optimizer for all variables first",
+                    (Insert(module.span(place), "before", build),),
+                    trains_more=True,
+                )
+            ],
+            notes=[(sites[-1], "called with another model")],
+        )
 
     def _owner(self, module: Module, variables: ast.expr) -> str | None:
         """The model whose variables these are, as written: `self.actor`."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import argument
-from tapefix.codemods.edits import Insert, ReplaceExpression
-from tapefix.findings import Candidate, Finding
+from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
+from tapefix.findings import Candidate, Finding, Span
 from tapefix.rules._weights import add_weight, imports_for
 from tapefix.rules.base import Rule
 
@@ -22,7 +22,8 @@ class UntrackedVariable(Rule):
     """A variable is on an object that does not list it among its trainable variables.
 
     What it finds:
-        With Keras 3, a plain tf.Variable on a Keras layer or model, and Keras layers on a tf.Module.
+        With Keras 3, a plain tf.Variable on a Keras layer or model, and Keras layers on a tf.Module; with any Keras,
+        layers in a plain Python object that a model holds.
 
     Why the gradient stops:
         Keras 3 tracks its own variables only, and a tf.Module those of TensorFlow only. `trainable_variables` leaves
@@ -56,17 +57,17 @@ class UntrackedVariable(Rule):
     code = "TPF504"
     name = "untracked-variable"
     safety = "safe"
-    tokens = ("Variable(", "tf.Module", "Module)")
+    tokens = ("Variable(", "Module)", "Model)", "Layer)")
 
     def check(self, module: Module) -> Iterator[Finding]:
-        if module.keras < 3:
-            return
         for owner in module.objects.classes.values():
             kind = module.objects.class_kind(owner)
-            if kind in ("layer", "model"):
+            if kind in ("layer", "model") and module.keras >= 3:
                 yield from self._of_keras(module, owner)
-            elif kind == "module":
+            elif kind == "module" and module.keras >= 3:
                 yield from self._of_module(module, owner)
+            elif kind is None and (not owner.bases or ast.unparse(owner.bases[0]) == "object"):
+                yield from self._of_plain(module, owner)
 
     # -------------------------------------------------------------- tf.Variable on a Keras object
 
@@ -189,6 +190,55 @@ class UntrackedVariable(Rule):
             silent=True,
         )
 
+    # -------------------------------------------------------------- layers in a plain object on a Keras object
+
+    def _of_plain(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
+        """A block of layers in a class of its own that is no layer, held by a model."""
+        if owner.decorator_list or owner.keywords or len(owner.bases) > 1:
+            return
+        held = [n for (o, n), writes in module.objects.attribute_writes.items() if o is owner]
+        layers = [
+            n
+            for n in held
+            if any(self._holds_layers(module, v) for v, path in module.objects.attribute_writes[owner, n] if not path)
+        ]
+        start, forward = module.objects.method(owner, "__init__"), module.objects.method(owner, "__call__")
+        if not layers or start is None or set(held) & _LAYER_NAMES:
+            return
+        holder = self._holder(module, owner)
+        if holder is None or _listed_by_hand(module, owner, layers):
+            return
+        layer = module.spell("keras.layers.Layer") or "tf.keras.layers.Layer"
+        edits: list[Edit] = [Insert(module.span(start), "first", "super().__init__()"), *imports_for(module, layer)]
+        if owner.bases:
+            edits.append(ReplaceExpression(module.span(owner.bases[0]), layer))
+        else:
+            edits.append(ReplaceExpression(_name_span(module, owner), f"{owner.name}({layer})"))
+        if forward is not None:
+            edits.append(ReplaceExpression(_name_span(module, forward), "call"))
+        yield self.finding(
+            module,
+            owner,
+            f"{owner.name} is a plain object, so {holder.name} does not see the layers in it: their variables are not "
+            "among its trainable variables.",
+            label="not tracked",
+            candidates=[
+                Candidate(f"make {owner.name} a Keras layer", tuple(edits), keeps_value=False, trains_more=True)
+            ],
+            silent=True,
+        )
+
+    def _holder(self, module: Module, owner: ast.ClassDef) -> ast.ClassDef | None:
+        """The Keras class of this module that has an instance as an attribute, or in a list."""
+        for (holder, _), writes in module.objects.attribute_writes.items():
+            if module.objects.class_kind(holder) not in ("layer", "model"):
+                continue
+            for value, path in writes:
+                made = [*module.objects.origins(value), *module.objects.members(value)]
+                if not path and any(module.objects.instance_class(m) is owner for m in made):
+                    return holder
+        return None
+
     def _holds_layers(self, module: Module, value: ast.expr) -> str | None:
         """How to list the layers of an attribute: itself, the elements of a list, the values of a dict."""
         if self._is_layer(module, value):
@@ -222,6 +272,37 @@ class UntrackedVariable(Rule):
             if owner in [module.objects.instance_class(o) for o in module.objects.origins(node.value)]:
                 return True
         return False
+
+
+# What a Keras layer has by itself: an attribute of that name must stay as it is.
+_LAYER_NAMES = {
+    "name",
+    "weights",
+    "variables",
+    "input",
+    "output",
+    "dtype",
+    "losses",
+    "metrics",
+    "layers",
+    "path",
+    "built",
+}
+
+
+def _listed_by_hand(module: Module, owner: ast.ClassDef, layers: list[str]) -> bool:
+    """Does the file read the variables of these layers itself?"""
+    for node in module.each(ast.Attribute):
+        if node.attr in _LISTS and isinstance(node.value, ast.Attribute) and node.value.attr in layers:
+            return True
+    return any(isinstance(s, ast.FunctionDef) and s.name in (*_LISTS, "parameters") for s in owner.body)
+
+
+def _name_span(module: Module, node: ast.ClassDef | ast.FunctionDef) -> Span:
+    """Where the name of a class or function stands in its definition."""
+    line = module.line_text(node.lineno)
+    column = line.index(node.name, module.span(node).column + len("def"))
+    return Span(node.lineno, column, node.lineno, column + len(node.name))
 
 
 def _label(made: ast.Call) -> str | None:

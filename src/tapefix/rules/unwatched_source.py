@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from tapefix.analysis.tapes import GradientCall, Tape
 
 _PARAMETER_LIKE = {
+    "np.array",
+    "np.zeros",
+    "np.ones",
+    "np.random.randn",
+    "np.random.normal",
+    "np.random.rand",
+    "np.random.uniform",
     "tf.constant",
     "tf.zeros",
     "tf.ones",

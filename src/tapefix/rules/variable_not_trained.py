@@ -169,7 +169,8 @@ class VariableNotTrained(Rule):
         place = min((c for c in forward), key=lambda c: c.lineno)
         spelled = module.source(place.func)
         candidates = []
-        if len(chosen) == 1 and nearest == 0:
+        # Side by side in the one loss of the file is as near as one behind the other.
+        if len(chosen) == 1 and (nearest == 0 or len(module.tapes.gradients) == 1):
             text = self._spelled(module, made, chosen[0], forward)
             edits: tuple[Edit, ...] | None = None
             if text is not None and self._known_in_time(module, place, chosen[0]):
