@@ -7,10 +7,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tapefix.errors import TapefixError
 from tapefix.outcome import FileResult
@@ -34,8 +33,7 @@ class Format(Enum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the command line asks for. `verify` is None where the default of each file holds."""
 
     paths: tuple[str, ...]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """A block at whose end a function ends without a `return value`.
 
     `missing_branch` is the `if` without `else` (the last statement of the block) that is skipped there.

@@ -507,11 +507,23 @@ class Objects:
     def _model_spellings(self) -> set[tuple[int, str]]:
         found = set()
         for node in self.module.all(ast.Attribute):
-            if node.attr in _MODEL_LIKE_PARTS:  # type: ignore[attr-defined]
+            if node.attr in _MODEL_LIKE_PARTS or self._is_asked_for(node):  # type: ignore[attr-defined,arg-type]
                 value = node.value  # type: ignore[attr-defined]
                 if isinstance(value, (ast.Name, ast.Attribute)):
                     found.add(self._spelling(value))
         return found
+
+    def _is_asked_for(self, node: ast.Attribute) -> bool:
+        """`tape.gradient(loss, model.variables)`: an optimiser has `variables`, too, but nobody derives by them."""
+        if node.attr not in ("variables", "weights"):
+            return False
+        call = self.module.parent(node)
+        return (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr == "gradient"
+            and node in call.args[1:]
+        )
 
     def _spelling(self, node: ast.Name | ast.Attribute) -> tuple[int, str]:
         if isinstance(node, ast.Name):

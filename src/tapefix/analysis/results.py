@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.scopes import Function
 from tapefix.analysis.training import LOSS_NAME
@@ -44,8 +43,7 @@ _VERBS = (
 _UNUSED = {"print", "tf.print", "type", "id", "isinstance", "repr", "str", "bool", "hasattr"}
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """Why a function must return something: a phrase for the message, and the call that uses the result, if any.
 
     `names` are the names that a caller unpacks the result into; `kind` is loss, class, layer, model, lambda, step,

@@ -7,7 +7,6 @@ hold any value that this scope ever gives it, because nobody knows when the inne
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
@@ -17,7 +16,6 @@ ScopeNode = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | a
 MUTATORS = {"append", "extend", "insert", "add", "appendleft", "update", "assign", "assign_add", "write", "setdefault"}
 
 
-@dataclass(eq=False, slots=True)
 class Def:
     """One place that gives `name` a value.
 
@@ -26,22 +24,38 @@ class Def:
     (`(a, b), c = v` gives a the path (0, 0)). `previous` are the definitions that a partial change builds upon.
     """
 
-    name: str
-    kind: str
-    node: ast.AST
-    scope: Scope
-    value: ast.expr | None = None
-    path: tuple[int, ...] = ()
-    previous: tuple[Def, ...] = ()
-    uses: list[ast.Name] = field(default_factory=list)
+    __slots__ = ("kind", "name", "node", "path", "previous", "scope", "uses", "value")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        node: ast.AST,
+        scope: Scope,
+        value: ast.expr | None = None,
+        path: tuple[int, ...] = (),
+        previous: tuple[Def, ...] = (),
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.node = node
+        self.scope = scope
+        self.value = value
+        self.path = path
+        self.previous = previous
+        self.uses: list[ast.Name] = []
 
 
-@dataclass(eq=False, slots=True)
 class Scope:
-    node: ScopeNode
-    parent: Scope | None
-    defs: dict[str, list[Def]] = field(default_factory=dict)
-    globals: set[str] = field(default_factory=set)
+    """The names of one module, class, function or comprehension."""
+
+    __slots__ = ("defs", "globals", "node", "parent")
+
+    def __init__(self, node: ScopeNode, parent: Scope | None) -> None:
+        self.node = node
+        self.parent = parent
+        self.defs: dict[str, list[Def]] = {}
+        self.globals: set[str] = set()
 
     def lookup(self, name: str) -> tuple[Def, ...]:
         """All definitions of `name` as seen from a scope nested in this one (or from this one, without order)."""

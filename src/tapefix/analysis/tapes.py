@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
@@ -14,31 +13,42 @@ if TYPE_CHECKING:
 _GRADIENT_METHODS = ("gradient", "jacobian", "batch_jacobian")
 
 
-@dataclass(eq=False, slots=True)
 class GradientCall:
     """`tape.gradient(target, sources)`: `tape` is None where the tape comes from elsewhere (a parameter, say)."""
 
-    call: ast.Call
-    tape: Tape | None
-    target: ast.expr
-    sources: ast.expr
+    __slots__ = ("call", "sources", "tape", "target")
+
+    def __init__(self, call: ast.Call, tape: Tape | None, target: ast.expr, sources: ast.expr) -> None:
+        self.call = call
+        self.tape = tape
+        self.target = target
+        self.sources = sources
 
     def source_items(self) -> list[ast.expr]:
         """The single sources where they are written as a list, a tuple or one value."""
         return list(self.sources.elts) if isinstance(self.sources, (ast.List, ast.Tuple)) else [self.sources]
 
 
-@dataclass(eq=False, slots=True)
 class Tape:
     """One `with tf.GradientTape(...) as name` block."""
 
-    call: ast.Call
-    block: ast.With | ast.AsyncWith
-    item: ast.withitem
-    definition: Def | None
-    persistent: bool
-    watches: list[ast.Call] = field(default_factory=list)
-    gradients: list[GradientCall] = field(default_factory=list)
+    __slots__ = ("block", "call", "definition", "gradients", "item", "persistent", "watches")
+
+    def __init__(
+        self,
+        call: ast.Call,
+        block: ast.With | ast.AsyncWith,
+        item: ast.withitem,
+        definition: Def | None,
+        persistent: bool,
+    ) -> None:
+        self.call = call
+        self.block = block
+        self.item = item
+        self.definition = definition
+        self.persistent = persistent
+        self.watches: list[ast.Call] = []
+        self.gradients: list[GradientCall] = []
 
     @property
     def name(self) -> str | None:

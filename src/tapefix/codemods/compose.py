@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tapefix.codemods.edits import Edit
 from tapefix.findings import Candidate, Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """A new text, and the findings whose candidates are in it; `left` did not fit beside the others."""
 
     text: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from typing import TextIO
 
 from tapefix.outcome import FileResult, Outcome, Verdict
@@ -11,19 +10,19 @@ from tapefix.report.terminal import plural, printable
 from tapefix.session import Settings
 
 
-@dataclass(slots=True)
 class Tally:
     """The sums over all files."""
 
-    files: int = 0
-    problems: int = 0
-    verified: int = 0
-    unverified: int = 0
-    needs_unsafe: int = 0
-    repairable: int = 0
-    errors: int = 0
-    not_run: int = 0
-    repaired_files: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.files = 0
+        self.problems = 0
+        self.verified = 0
+        self.unverified = 0
+        self.needs_unsafe = 0
+        self.repairable = 0
+        self.errors = 0
+        self.not_run = 0
+        self.repaired_files: list[str] = []
 
     @property
     def repairs(self) -> int:

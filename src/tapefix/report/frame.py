@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tapefix.findings import Finding, Span
 from tapefix.report.terminal import Terminal, cells, printable
@@ -13,8 +13,7 @@ _CUT = "..."
 _INDENT = "   "
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(NamedTuple):
     span: Span
     label: str
     sign: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.control import own_nodes
 from tapefix.analysis.scopes import Def, Function
@@ -39,8 +38,7 @@ _BUILDERS = {"compile", "add", "append", "extend", "summary", "build", "load_wei
 _ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.Subscript)
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(NamedTuple):
     """The value computed last: the statement that computes it, its text (a name), and the edits that return it.
 
     `dead` says that nothing reads the value, so it can only have been meant as the result.

@@ -78,7 +78,7 @@ BINARY = {
     "xlog1py": "tf.math.xlog1py",
     "logaddexp": "tf.experimental.numpy.logaddexp", "outer": "tf.experimental.numpy.outer",
     "inner": "tf.experimental.numpy.inner",
-    "kron": "tf.experimental.numpy.kron",    "hypot": "tf.experimental.numpy.hypot",
+    "kron": "tf.experimental.numpy.kron", "hypot": "tf.experimental.numpy.hypot",
     "linalg.matmul": "tf.matmul", "linalg.outer": "tf.experimental.numpy.outer", "linalg.cross": "tf.linalg.cross",
     "vdot": "tf.experimental.numpy.vdot", "logaddexp2": "tf.experimental.numpy.logaddexp2",
     "logical_xor": "tf.math.logical_xor", "isclose": "tf.experimental.numpy.isclose",

@@ -94,7 +94,8 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "fft.rfft": (("a", "n", "axis"), ("tf.signal.rfft($a{, fft_length=[$n]|})",)),
     "fft.irfft": (("a", "n", "axis"), ("tf.signal.irfft($a{, fft_length=[$n]|})",)),
     "fft.dct": (("x", "type", "n", "axis", "norm"), ("tf.signal.dct($x{, type=$type|}{, norm=$norm|})",)),
-    "fft.idct": (("x", "type", "n", "axis", "norm"), ("tf.signal.idct($x{, type=$type|}{, norm=$norm|})",)),
+    # Without a norm TensorFlow's inverse is not scaled, SciPy's is.
+    "fft.idct": (("x", "type", "n", "axis", "norm"), ("norm='ortho' :: tf.signal.idct($x, norm='ortho')",)),
     "fft.fft": (("a", "axis"), ("tf.signal.fft(tf.cast($a, tf.complex64))",)),
     "fft.ifft": (("a", "axis"), ("tf.signal.ifft(tf.cast($a, tf.complex64))",)),
     "fft.fft2": (("a",), ("tf.signal.fft2d(tf.cast($a, tf.complex64))",)),

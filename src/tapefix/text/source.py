@@ -9,8 +9,8 @@ import io
 import os
 import stat
 import tokenize
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tapefix.errors import TapefixError
 
@@ -23,8 +23,7 @@ def split_lines(text: str) -> list[str]:
     return list(io.StringIO(text, newline=""))
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A Python file: its text, and what is needed to write another text in its place."""
 
     path: str

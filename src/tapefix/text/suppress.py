@@ -7,7 +7,6 @@ import io
 import re
 import tokenize
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tapefix.findings import Finding, Span
@@ -54,17 +53,17 @@ class Unused(NamedTuple):
     codes: frozenset[str]
 
 
-@dataclass(slots=True)
 class _Comment:
     """One suppression: the lines it covers, the codes it names (none: all), and those that it did suppress."""
 
-    span: Span
-    text: str
-    first: int
-    last: int
-    codes: frozenset[str]
-    own: bool
-    used: set[str] = field(default_factory=set)
+    def __init__(self, span: Span, text: str, first: int, last: int, codes: frozenset[str], own: bool) -> None:
+        self.span = span
+        self.text = text
+        self.first = first
+        self.last = last
+        self.codes = codes
+        self.own = own
+        self.used: set[str] = set()
 
     def covers(self, code: str, line: int) -> bool:
         if not self.first <= line <= self.last:
