@@ -1,7 +1,6 @@
 """Writes docs/rules.md, the overview of all rules, from the rules themselves.
 
-    python scripts/document_rules.py            write it
-    python scripts/document_rules.py --check    exit status 1 where it is not current
+`python scripts/document_rules.py` writes it; with `--check` the exit status is 1 where it is not current.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class Objects:
                     queue.append(self.classes[base.id])
 
     def class_kind(self, node: ast.ClassDef) -> str | None:
-        """What an instance of it is (`model`, `layer`, `loss`, ...) for a subclass of a class of Keras or TensorFlow."""
+        """What an instance of it is (`model`, `layer`, ...) for a subclass of a class of Keras or TensorFlow."""
         for current in self.bases(node):
             for base in current.bases:
                 name = self.module.name(base)
@@ -227,6 +227,47 @@ class Objects:
                         found += self.origins(value, depth)
                 return found or [node]
         return [node]
+
+    def made_at(self, node: ast.AST, depth: int = _DEPTH) -> tuple[ast.Call, tuple[int, ...]] | None:
+        """The one call, as written where the object is named, that makes it, and the position unpacked from it.
+
+        Unlike `origins` this does not look into functions: two networks from one helper are two things.
+        """
+        if depth <= 0:
+            return None
+        found: list[tuple[ast.expr, tuple[int, ...]]] = []
+        if isinstance(node, ast.Call):
+            return node, ()
+        if isinstance(node, ast.Name):
+            for definition in self.module.definitions(node):
+                if definition.kind == "parameter":
+                    found += [(argument, ()) for argument in self.arguments_of(definition)]
+                elif definition.kind == "assign" and definition.value is not None:
+                    found.append((definition.value, definition.path))
+        elif isinstance(node, ast.Attribute):
+            found = self.attribute_values(node)
+        made = {self._made_at_position(value, path, depth - 1) for value, path in found}
+        return made.pop() if len(made) == 1 else None
+
+    def same(self, one: ast.AST, two: ast.AST) -> bool:
+        """Do two expressions surely stand for one object, also where a function made it and handed it out?"""
+        first, second = self.made_at(one), self.made_at(two)
+        if first is None or second is None or first == second:
+            return first is not None and first == second
+        made, other = self.origins(one), self.origins(two)
+        if len(made) != 1 or made != other:
+            return False
+        # One of them is the name of the object inside the function that makes it.
+        return any(place[0] is made[0] for place in (first, second))
+
+    def _made_at_position(
+        self, value: ast.expr, path: tuple[int, ...], depth: int
+    ) -> tuple[ast.Call, tuple[int, ...]] | None:
+        while path and isinstance(value, (ast.Tuple, ast.List)) and path[0] < len(value.elts):
+            value, path = value.elts[path[0]], path[1:]
+        if path:
+            return (value, path) if isinstance(value, ast.Call) else None
+        return self.made_at(value, depth)
 
     def definition_origins(self, definition: Def, depth: int = _DEPTH) -> list[ast.AST]:
         if definition.kind in ("function", "class", "import"):

@@ -286,8 +286,20 @@ class Results:
         return None
 
     def _may_be_none(self, use: ast.Name) -> bool:
-        """Does the text itself give this name None somewhere, so that its readers may be ready for it?"""
-        return any(d.kind != "assign" or isinstance(d.value, ast.Constant) for d in self.module.definitions(use))
+        """Does the text itself give this name None somewhere, or ask whether it is, so that its readers are ready?"""
+        return any(
+            d.kind != "assign" or isinstance(d.value, ast.Constant) or any(self._is_asked(u) for u in d.uses)
+            for d in self.module.definitions(use)
+        )
+
+    def _is_asked(self, use: ast.AST) -> bool:
+        """`if state:`, `state is not None`, `not state`."""
+        parent = self.module.parent(use)
+        if isinstance(parent, ast.Compare):
+            return any(isinstance(op, (ast.Is, ast.IsNot)) for op in parent.ops)
+        if isinstance(parent, ast.UnaryOp):
+            return isinstance(parent.op, ast.Not)
+        return isinstance(parent, ast.BoolOp) or getattr(parent, "test", None) is use
 
     def _strict_name(self, assign: ast.Assign | ast.AnnAssign, depth: int) -> ast.AST | None:
         targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]

@@ -31,9 +31,7 @@ def rows(before: Sequence[Run], after: Sequence[Run]) -> tuple[Row, ...]:
         )
     loss_before, loss_after = _loss(before), _loss(after)
     if loss_before or loss_after:
-        found.append(
-            Row("loss at the first step", "", loss_before or "none", loss_after or ("none" if after else ""))
-        )
+        found.append(Row("loss at the first step", "", loss_before or "none", loss_after or ("none" if after else "")))
     return tuple(found)
 
 
@@ -75,4 +73,10 @@ def _loss(runs: Sequence[Run]) -> str:
     values = [v for run in runs[:1] for v in first_values(run) if v is not None][:1]
     if not values and runs and runs[0].losses:
         values = [runs[0].losses[0]]
-    return "" if not values else f"{values[0]:.4f}" if math.isfinite(values[0]) else str(values[0]).replace("nan", "NaN").replace("inf", "Inf")
+    return (
+        ""
+        if not values
+        else f"{values[0]:.4f}"
+        if math.isfinite(values[0])
+        else str(values[0]).replace("nan", "NaN").replace("inf", "Inf")
+    )

@@ -101,7 +101,11 @@ def failed(run: Run) -> Problem | None:
     if run.failure is not None:
         text = f"{run.failure.type}: {first_line(run.failure.message)}" if run.failure.message else run.failure.type
         return Problem("failure", text, run.failure.line)
-    words = {"timeout": "no gradient within the time limit", "exit": "the script exits with an error", "died": "the process died"}
+    words = {
+        "timeout": "no gradient within the time limit",
+        "exit": "the script exits with an error",
+        "died": "the process died",
+    }
     return Problem("failure", words.get(run.end, run.end))
 
 
@@ -241,7 +245,9 @@ def _other_gradients(before: Sequence[Run], after: Sequence[Run]) -> bool:
             sizes = {source.name: source.size for source in was[0].sources}
             for source in now[0].sources:
                 size = sizes.get(source.name)
-                if source.size is not None and (size is None or not math.isclose(size, source.size, rel_tol=1e-5, abs_tol=1e-9)):
+                if source.size is not None and (
+                    size is None or not math.isclose(size, source.size, rel_tol=1e-5, abs_tol=1e-9)
+                ):
                     return True
     return False
 

@@ -20,6 +20,9 @@ def all_rules() -> tuple[Rule, ...]:
         found += [
             thing()
             for thing in vars(module).values()
-            if isinstance(thing, type) and issubclass(thing, Rule) and thing.__module__ == module.__name__ and "code" in vars(thing)
+            if isinstance(thing, type)
+            and issubclass(thing, Rule)
+            and thing.__module__ == module.__name__
+            and "code" in vars(thing)
         ]
     return tuple(sorted(found, key=lambda rule: rule.code))

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import Delete, Edit, Insert, Move, ReplaceExpression
+from tapefix.rules._recipe import draws
 from tapefix.rules._text import rewritten
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def as_properties(module: Module, used: list[ast.Assign]) -> tuple[Edit, ...] | 
     itself = maker.args.args[0].arg
     if any(_set_elsewhere(module, maker, attribute_name(s)) for s in used):
         return None
+    if any(isinstance(n, ast.Call) and draws(n) for s in used for n in ast.walk(s)):
+        return None  # two reads would see two samples
     kept = _kept_parameters(module, maker, list(used))
     edits: list[Edit] = [Delete(module.span(s)) for s in used]
     for statement in used:

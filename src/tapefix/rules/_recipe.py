@@ -38,7 +38,7 @@ def recomputed(
     for part in ast.walk(node):
         if isinstance(part, (ast.Lambda, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp, ast.NamedExpr)):
             return None
-        if isinstance(part, ast.Call) and (_draws(module, part) or _has_effects(module, part)):
+        if isinstance(part, ast.Call) and (draws(part) or _has_effects(module, part)):
             return None
         if not isinstance(part, ast.Name):
             continue
@@ -84,17 +84,18 @@ def _chosen(module: Module, definition: Def) -> bool:
     """Is the value drawn at random, or a choice without a gradient, so that it must be kept as it is?"""
     value = definition.value
     return value is not None and any(
-        isinstance(n, ast.Call) and (_draws(module, n) or _last(module, n) in _FLAT) for n in ast.walk(value)
+        isinstance(n, ast.Call) and (draws(n) or _last(n) in _FLAT) for n in ast.walk(value)
     )
 
 
-def _last(module: Module, call: ast.Call) -> str:
+def _last(call: ast.Call) -> str:
     func = call.func
     return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
 
 
-def _draws(module: Module, call: ast.Call) -> bool:
-    return _last(module, call) in _DRAWS
+def draws(call: ast.Call) -> bool:
+    """Does the call draw at random?"""
+    return _last(call) in _DRAWS
 
 
 def _has_effects(module: Module, call: ast.Call) -> bool:
@@ -103,7 +104,7 @@ def _has_effects(module: Module, call: ast.Call) -> bool:
         return True
     for callee in module.objects.callees(call):
         for node in ast.walk(callee):
-            if isinstance(node, ast.Call) and _last(module, node) in _CHANGES | _DRAWS:
+            if isinstance(node, ast.Call) and _last(node) in _CHANGES | _DRAWS:
                 return True
             if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
                 return True

@@ -26,7 +26,9 @@ class ForwardPassOutsideTape(Rule):
 
     What it finds:
         A model call, a concat of variables, `tf.exp(log_sigma)` and the like that stands before the
-        `with tf.GradientTape()` block, while the block only computes the rest of the loss from it.
+        `with tf.GradientTape()` block, while the block only computes the rest of the loss from it. The value may also
+        come from another method through an attribute or a list (the log-probabilities of a rollout), or from the
+        caller as an argument.
 
     Why the gradient stops:
         A tape knows only the operations that run inside its block. What was computed before is a constant to it, so
@@ -47,7 +49,8 @@ class ForwardPassOutsideTape(Rule):
         ```
 
     Fix safety:
-        Safe: the same statements run, inside the block.
+        Safe: the same statements run, inside the block. Where a list was filled before, it keeps what its values are
+        computed from; where the caller computed the value, it passes what that is made of.
     """
 
     code = "TPF101"

@@ -118,10 +118,7 @@ class FrozenDiscriminator(Rule):
         return [(call, model) for call, model in found if module.objects.kind(model) == "model"]
 
     def _same(self, module: Module, one: ast.expr, two: ast.expr) -> bool:
-        first, second = module.objects.origins(one), module.objects.origins(two)
-        return (
-            bool(first) and len(first) == len(second) == 1 and first[0] is second[0] and isinstance(first[0], ast.Call)
-        )
+        return module.objects.same(one, two)
 
     def _thawed(self, module: Module, network: ast.expr) -> bool:
         """Does anything set `trainable` of this network to something else than False?"""

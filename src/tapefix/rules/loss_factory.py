@@ -146,14 +146,14 @@ class LossFactory(Rule):
 
     def _is_loss_class(self, module: Module, node: ast.expr) -> bool:
         name = module.name(node) or ""
-        return name.startswith("keras.losses.") and name.rpartition(".")[2][:1].isupper()
+        return name.startswith("keras.losses.") and _is_class(name)
 
     # -------------------------------------------------------------- in loops of one's own
 
     def _class_called(self, module: Module, call: ast.Call) -> Iterator[Finding]:
         """`MeanSquaredError(y, prediction)`."""
         name = module.call_name(call) or ""
-        if not name.startswith("keras.losses.") or not name.rpartition(".")[2][:1].isupper() or name.endswith(".Loss"):
+        if not name.startswith("keras.losses.") or not _is_class(name) or name.endswith(".Loss"):
             return
         if len(call.args) != 2 or any(isinstance(a, (ast.Constant, ast.Starred)) for a in call.args) or call.keywords:
             return
@@ -225,3 +225,9 @@ def _required(module: Module, function: Function) -> list[str]:
     positional = len(parameters) - len(function.args.kwonlyargs)
     free = [p.arg for p in parameters[: positional - len(function.args.defaults)]]
     return free + [a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d is None]
+
+
+def _is_class(name: str) -> bool:
+    """A loss class by its name. `MSE`, `KLD` and the like are functions."""
+    last = name.rpartition(".")[2]
+    return last[:1].isupper() and not last.isupper()

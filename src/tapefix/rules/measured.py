@@ -71,6 +71,10 @@ class BrokenGradient(Rule):
         """The innermost statement at a line; the first statement of the file where there is none."""
         best: ast.stmt = module.tree.body[0]
         for node in module.nodes:
-            if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno) and node.lineno >= best.lineno:
+            if (
+                isinstance(node, ast.stmt)
+                and node.lineno <= line <= (node.end_lineno or node.lineno)
+                and node.lineno >= best.lineno
+            ):
                 best = node
         return best

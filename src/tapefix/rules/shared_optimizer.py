@@ -63,7 +63,7 @@ class SharedOptimizer(Rule):
 
     def _applied(self, module: Module) -> Iterator[Finding]:
         # One group: calls in one function of what was made at the same place.
-        groups: dict[tuple[ast.AST, frozenset[ast.AST]], list[tuple[ast.Call, ast.expr]]] = {}
+        groups: dict[tuple[ast.AST, object], list[tuple[ast.Call, ast.expr]]] = {}
         for call in module.calls:
             if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
                 continue
@@ -71,7 +71,7 @@ class SharedOptimizer(Rule):
             if not (isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2):
                 continue
             home: ast.AST = module.function(call) or module.tree
-            made = frozenset(module.objects.origins(call.func.value))
+            made = module.objects.made_at(call.func.value) or module.source(call.func.value)
             groups.setdefault((home, made), []).append((call, pairs.args[1]))
         for (scope, _), applied in groups.items():
             if len(applied) == 1 and isinstance(scope, ast.FunctionDef):

@@ -18,6 +18,9 @@ from tapefix.rules.base import Rule
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+# The call that makes a network, and the position unpacked from its result.
+Made = tuple[ast.Call, tuple[int, ...]]
+
 # Methods after which a network's or a variable's value is somebody else's business.
 _SET = {
     "set_weights", "load_weights", "compile", "fit", "train_on_batch", "assign", "assign_add", "assign_sub",
@@ -73,10 +76,9 @@ class VariableNotTrained(Rule):
         run = module.measured
         if run is not None and run.gradients and all(v.asked or v.applied for v in run.variables):
             return
-        for made, forward in self._networks(module).items():
-            if self._is_used_elsewhere(module, made, forward):
-                continue
-            yield from self._of_network(module, made, forward)
+        for network, forward in self._networks(module).items():
+            if not self._is_used_elsewhere(module, network, forward):
+                yield from self._of_network(module, network, forward)
         for made in module.calls:
             if module.call_name(made) == "tf.Variable" and self._is_free_variable(module, made):
                 yield from self._of_variable(module, made)
@@ -87,19 +89,22 @@ class VariableNotTrained(Rule):
 
     # -------------------------------------------------------------- networks
 
-    def _networks(self, module: Module) -> dict[ast.Call, list[ast.Call]]:
+    def _networks(self, module: Module) -> dict[Made, list[ast.Call]]:
         """The models and layers made in this file outside of other layers, with the calls that run them."""
-        found: dict[ast.Call, list[ast.Call]] = {}
+        found: dict[Made, list[ast.Call]] = {}
         for call in module.calls:
             if not isinstance(call.func, (ast.Name, ast.Attribute)) or not module.training.is_forward(call):
                 continue
             origins = module.objects.origins(call.func)
             if len(origins) != 1 or not isinstance(origins[0], ast.Call) or not self._is_fresh(module, origins[0]):
                 continue
+            made = module.objects.made_at(call.func)
+            if made is None:
+                continue
             owner = module.class_of(call)
             if owner is not None and module.objects.class_kind(owner) in ("model", "layer", "module"):
                 continue  # its owner lists its variables
-            found.setdefault(origins[0], []).append(call)
+            found.setdefault(made, []).append(call)
         return found
 
     def _is_fresh(self, module: Module, made: ast.Call) -> bool:
@@ -114,8 +119,9 @@ class VariableNotTrained(Rule):
             return not any("applications" in (module.call_name(c) or "") for c in module.calls)
         return name in ("keras.layers.Dense", "keras.layers.Embedding", "keras.layers.Conv2D", "keras.layers.LSTM")
 
-    def _is_used_elsewhere(self, module: Module, made: ast.Call, forward: list[ast.Call]) -> bool:
+    def _is_used_elsewhere(self, module: Module, made: Made, forward: list[ast.Call]) -> bool:
         """Is it trained, frozen, loaded, copied, or part of another model: anything but called?"""
+        inner = module.objects.origins(forward[0].func)[0]
         for node in module.all(ast.Name, ast.Attribute):
             if not isinstance(getattr(node, "ctx", None), ast.Load):
                 continue
@@ -126,8 +132,11 @@ class VariableNotTrained(Rule):
                 if self._is_symbolic(module, parent):
                     return True
                 continue
-            if made not in module.objects.origins(node):
+            if inner not in module.objects.origins(node):
                 continue
+            own = module.objects.made_at(node)
+            if own is not None and own != made and own != (inner, ()):
+                continue  # another network that the same function makes
             if any(word in module.source(node).lower() for word in _FIXED):
                 return True
             if isinstance(parent, ast.Attribute) and parent.value is node:
@@ -156,7 +165,7 @@ class VariableNotTrained(Rule):
             return bool(module.objects.callees(parent)) and not module.training.is_forward(parent)
         return False
 
-    def _of_network(self, module: Module, made: ast.Call, forward: list[ast.Call]) -> Iterator[Finding]:
+    def _of_network(self, module: Module, made: Made, forward: list[ast.Call]) -> Iterator[Finding]:
         reached = [
             (gradient, distance)
             for gradient in module.tapes.gradients
@@ -201,14 +210,14 @@ class VariableNotTrained(Rule):
         line = getattr(definitions[0].node, "lineno", 0) if definitions else 0
         return tape is not None and line > tape.block.lineno
 
-    def _spelled(self, module: Module, made: ast.Call, gradient: GradientCall, forward: list[ast.Call]) -> str | None:
+    def _spelled(self, module: Module, made: Made, gradient: GradientCall, forward: list[ast.Call]) -> str | None:
         """The network as the function of the gradient call writes it."""
         function = module.function(gradient.call)
         for call in forward:
             if module.function(call) is function:
                 return module.source(call.func)
         for node in module.all(ast.Name, ast.Attribute):
-            if module.function(node) is function and made in module.objects.origins(node):
+            if module.function(node) is function and made == module.objects.made_at(node):
                 return module.source(node)
         for call in forward:
             text = module.source(call.func)
@@ -228,10 +237,10 @@ class VariableNotTrained(Rule):
         trained = [
             c
             for c in module.calls
-            if c in behind and module.training.is_forward(c) and set(module.objects.origins(c.func)) & owners
+            if c in behind and module.training.is_forward(c) and module.objects.made_at(c.func) in owners
         ]
         if not trained:
-            return 0 if not owners else 1
+            return 0 if not owners else None  # what is trained takes no part: that is another defect
         best = None
         for call in trained:
             for one, two in [(call, m) for m in mine] + [(m, call) for m in mine]:
@@ -240,10 +249,10 @@ class VariableNotTrained(Rule):
                     best = steps
         return best if best is not None else 9
 
-    def _owners(self, module: Module, gradient: GradientCall) -> set[ast.AST]:
+    def _owners(self, module: Module, gradient: GradientCall) -> set[Made | None]:
         behind = module.flow.backward([gradient.sources])
         lists = [v for v in behind if isinstance(v, ast.Attribute) and v.attr in VARIABLE_LISTS]
-        return {origin for node in lists for origin in module.objects.origins(node.value)}
+        return {module.objects.made_at(node.value) for node in lists} - {None}
 
     def _steps(self, module: Module, later: ast.Call, earlier: ast.Call) -> int | None:
         """Forward calls on the shortest way from `earlier` to `later` through the values, both left out."""

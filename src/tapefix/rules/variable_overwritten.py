@@ -66,6 +66,8 @@ class VariableOverwritten(Rule):
                 or not self._is_variable(module, node, target)
             ):
                 continue
+            if self._is_watched(module, target):
+                continue
             self_or_subscript = isinstance(target, (ast.Attribute, ast.Subscript))
             if not self_or_subscript and not isinstance(node, ast.AugAssign) and not self._repeated(module, node):
                 continue
@@ -126,6 +128,12 @@ class VariableOverwritten(Rule):
                     Candidate(f"update them with {method}", (ReplaceStatement(module.span(node), template, parts),))
                 ],
             )
+
+    @staticmethod
+    def _is_watched(module: Module, target: ast.expr) -> bool:
+        """`tape.watch(w)` at every step: then a plain tensor does as well as a variable."""
+        text = ast.unparse(target)
+        return any(ast.unparse(a) == text for tape in module.tapes.tapes for w in tape.watches for a in w.args)
 
     @staticmethod
     def _from_gradient(module: Module, value: ast.expr, asked: list[ast.Call]) -> bool:
