@@ -69,7 +69,7 @@ def candidate(module: Module, node: ast.Assign, gradients: list[GradientCall]) -
         or module.block(node) is not function.body
     ):
         return None
-    listed = with_more(module, gradients[0], target.id, single=True)
+    listed = with_more(module, gradients[0], variables=[target.id])
     if listed is None:
         return None
     edits: list[Edit] = [

@@ -11,6 +11,7 @@ from tapefix.codemods.edits import AddImport, Edit, Insert
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._after import followers
 from tapefix.rules._detour_edits import blocked, edits_for
+from tapefix.rules._text import listing
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ class DetourRule(Rule):
 
     def message(self, module: Module, detours: list[Detour]) -> str:
         names = _names(module, detours)
-        listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
         verb = "takes" if len(names) == 1 else "take"
-        return f"{listed} {verb} the value out of TensorFlow, so {_TAPE} and no gradient reaches {_starved(detours)}."
+        starved = _starved(detours)
+        return f"{listing(names)} {verb} the value out of TensorFlow, so {_TAPE} and no gradient reaches {starved}."
 
 
 def _starved(detours: list[Detour]) -> str:

@@ -1,15 +1,20 @@
-"""Source text of a node with some of the nodes inside it written otherwise."""
+"""Pieces of text: a node with some of the nodes inside it written otherwise, a list in a sentence."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 _LOOSE = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Await)
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def rewritten(module: Module, node: ast.AST, changes: Mapping[ast.AST, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import GradientCall
@@ -13,20 +14,19 @@ if TYPE_CHECKING:
 
 
 def with_more(
-    module: Module, gradient: GradientCall, extra: str, *, single: bool, first: bool = False
+    module: Module, gradient: GradientCall, *, lists: Sequence[str] = (), variables: Sequence[str] = ()
 ) -> tuple[Edit, ...] | None:
-    """Edits after which `gradient` and the updates made with it also cover `extra`, or None where none is plain.
+    """Edits after which `gradient` and the updates made with it also cover these, or None where none is plain.
 
-    `single`: extra is one variable, else a list of them. `first` puts it before what is there.
+    `lists` (as written: `encoder.trainable_variables`) come before what is there, single `variables` after it.
     """
     sources = gradient.sources
     places = [sources, *_updated(module, gradient)]
     if isinstance(sources, (ast.List, ast.Tuple)):
         if any(not isinstance(place, type(sources)) for place in places):
             return None
-        return tuple(_with_element(module, place, extra if single else f"*{extra}", first) for place in places)  # type: ignore[arg-type]
-    added = f"[{extra}]" if single else extra
-    template = f"{added} + $list" if first else f"$list + {added}"
+        return tuple(_with_elements(module, place, lists, variables) for place in places)  # type: ignore[arg-type]
+    template = " + ".join([*lists, "$list", *([f"[{', '.join(variables)}]"] if variables else [])])
     if isinstance(sources, ast.Name):
         definitions = module.definitions(sources)
         value = definitions[0].value if len(definitions) == 1 and not definitions[0].path else None
@@ -35,7 +35,7 @@ def with_more(
         if any(not isinstance(place, ast.Name) or place.id != sources.id for place in places):
             return None
         if isinstance(value, (ast.List, ast.Tuple)):
-            return (_with_element(module, value, extra if single else f"*{extra}", first),)
+            return (_with_elements(module, value, lists, variables),)
         return (ReplaceExpression(module.span(value), template, {"list": module.span(value)}),)
     if isinstance(sources, ast.Attribute) and len(places) == 1:
         return (ReplaceExpression(module.span(sources), template, {"list": module.span(sources)}),)
@@ -50,11 +50,10 @@ def with_more(
     return None
 
 
-def _with_element(module: Module, node: ast.List | ast.Tuple, extra: str, first: bool) -> Edit:
+def _with_elements(module: Module, node: ast.List | ast.Tuple, lists: Sequence[str], variables: Sequence[str]) -> Edit:
     opening, closing = ("[", "]") if isinstance(node, ast.List) else ("(", ")")
-    elements = [module.source(e) for e in node.elts]
-    listed = [extra, *elements] if first else [*elements, extra]
-    return ReplaceExpression(module.span(node), f"{opening}{', '.join(listed)}{closing}")
+    elements = [*(f"*{text}" for text in lists), *(module.source(e) for e in node.elts), *variables]
+    return ReplaceExpression(module.span(node), f"{opening}{', '.join(elements)}{closing}")
 
 
 def _updated(module: Module, gradient: GradientCall) -> list[ast.expr]:

@@ -225,7 +225,7 @@ class CreatedInCall(Rule):
                 and not module.reaching.module.defs.get(target.id)
             )
             if len(reached) == 1 and plain and self._is_independent(module, call, function):
-                listed = with_more(module, reached[0], target.id, single=True)
+                listed = with_more(module, reached[0], variables=[target.id])
                 if listed is not None:
                     edits = (Move((module.span(assign),), module.span(function), "before"), *listed)
             yield self.finding(

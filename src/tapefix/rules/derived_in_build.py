@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._derived import attribute_name, into_method, uses_of
+from tapefix.rules._text import listing
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class DerivedInBuild(Rule):
             if not used or not any(self._reads(module, owner, forward, attribute_name(d)) for d in used):
                 continue
             edits = into_method(module, owner, forward, used)
-            names = " and ".join(f"self.{attribute_name(d)}" for d in used)
+            names = listing([f"self.{attribute_name(d)}" for d in used])
             yield self.finding(
                 module,
                 used[0],

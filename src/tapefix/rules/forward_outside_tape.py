@@ -12,6 +12,7 @@ from tapefix.findings import Candidate, Finding
 from tapefix.rules._elsewhere import of_call, of_module, of_object, read_by_closure, start_of, title_of
 from tapefix.rules._parameters import of_parameters
 from tapefix.rules._replay import of_list
+from tapefix.rules._text import listing
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -249,4 +250,4 @@ def _listed(names: list[str]) -> str:
     shown = [f"`{n}`" for n in names[:3]]
     if len(names) > 3:
         return ", ".join(shown) + f" and {len(names) - 3} more"
-    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+    return listing(shown)

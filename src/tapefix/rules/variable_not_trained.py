@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.moves import is_built
 from tapefix.analysis.tapes import GradientCall
 from tapefix.analysis.training import VARIABLE_LISTS
-from tapefix.codemods.edits import Edit
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._text import listing
 from tapefix.rules._trained_lists import with_more
 from tapefix.rules.base import Rule
 
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 # The call that makes a network, and the position unpacked from its result.
 Made = tuple[ast.Call, tuple[int, ...]]
+
+
+class Untrained(NamedTuple):
+    """Something that a loss depends on and nobody trains."""
+
+    place: ast.Call
+    spelled: str
+    # As the list of the gradient call would name it; None where that is not known.
+    written: str | None
+    gradient: GradientCall
+    is_network: bool
+
 
 # Methods after which a network's or a variable's value is somebody else's business.
 _SET = {
@@ -76,12 +88,46 @@ class VariableNotTrained(Rule):
         run = module.measured
         if run is not None and run.gradients and all(v.asked or v.applied for v in run.variables):
             return
-        for network, forward in self._networks(module).items():
-            if not self._is_used_elsewhere(module, network, forward):
-                yield from self._of_network(module, network, forward)
-        for made in module.calls:
-            if module.call_name(made) == "tf.Variable" and self._is_free_variable(module, made):
-                yield from self._of_variable(module, made)
+        untrained = [
+            self._of_network(module, network, forward)
+            for network, forward in self._networks(module).items()
+            if not self._is_used_elsewhere(module, network, forward)
+        ]
+        untrained += [
+            self._of_variable(module, made)
+            for made in module.calls
+            if module.call_name(made) == "tf.Variable" and self._is_free_variable(module, made)
+        ]
+        groups: dict[tuple[ast.AST, bool], list[Untrained]] = {}
+        for one in untrained:
+            if one is not None:
+                groups.setdefault((one.gradient.call, one.written is not None), []).append(one)
+        for group in groups.values():
+            yield self._found(module, group)
+
+    def _found(self, module: Module, group: list[Untrained]) -> Finding:
+        """What is missing in one list is one defect, and is added to it at once."""
+        gradient = group[0].gradient
+        lists = [u.written for u in group if u.is_network and u.written is not None]
+        variables = [u.written for u in group if not u.is_network and u.written is not None]
+        edits = with_more(module, gradient, lists=lists, variables=variables) if lists or variables else None
+        names = listing([u.spelled for u in group])
+        it, its, keep = ("it", "its", "it keeps its") if len(group) == 1 else ("them", "their", "they keep their")
+        if all(u.is_network for u in group):
+            lost = f"{its} variables are in no list that a tape or an optimiser gets: {keep} random weights."
+        else:
+            lost = f"no tape is asked for {its} gradient and no optimiser gets {it}: {keep} first value."
+        return self.finding(
+            module,
+            group[0].place,
+            f"The loss depends on {names}, but {lost}",
+            label="is not trained",
+            candidates=[Candidate(f"train {names}, too", edits, trains_more=True)] if edits is not None else (),
+            notes=[(u.place, "nor is this") for u in group[1:]] + [(gradient.sources, "trained here")],
+            certain=edits is not None,
+            silent=True,
+            advice="" if edits is not None else f"Add {names} to the list that is differentiated and updated.",
+        )
 
     @staticmethod
     def _is_update(module: Module, call: ast.Call) -> bool:
@@ -165,41 +211,24 @@ class VariableNotTrained(Rule):
             return bool(module.objects.callees(parent)) and not module.training.is_forward(parent)
         return False
 
-    def _of_network(self, module: Module, made: Made, forward: list[ast.Call]) -> Iterator[Finding]:
+    def _of_network(self, module: Module, made: Made, forward: list[ast.Call]) -> Untrained | None:
         reached = [
             (gradient, distance)
             for gradient in module.tapes.gradients
             if gradient.tape is not None and (distance := self._distance(module, gradient, forward)) is not None
         ]
         if not reached:
-            return
+            return None
         nearest = min(distance for _, distance in reached)
         chosen = [gradient for gradient, distance in reached if distance == nearest]
         place = min((c for c in forward), key=lambda c: c.lineno)
-        spelled = module.source(place.func)
-        candidates = []
+        written = None
         # Side by side in the one loss of the file is as near as one behind the other.
         if len(chosen) == 1 and (nearest == 0 or len(module.tapes.gradients) == 1):
             text = self._spelled(module, made, chosen[0], forward)
-            edits: tuple[Edit, ...] | None = None
             if text is not None and self._known_in_time(module, place, chosen[0]):
-                edits = with_more(module, chosen[0], f"{text}.trainable_variables", single=False, first=True)
-            if edits is not None:
-                candidates = [Candidate(f"train {text}, too", edits, trains_more=True)]
-        yield self.finding(
-            module,
-            place,
-            f"The loss depends on {spelled}, but its variables are in no list that a tape or an "
-            "optimiser gets: it keeps its random weights.",
-            label="is not trained",
-            candidates=candidates,
-            notes=[(chosen[0].sources, "trained here")],
-            certain=bool(candidates),
-            silent=True,
-            advice=""
-            if candidates
-            else f"Add the trainable variables of {spelled} to the list that is differentiated and updated.",
-        )
+                written = f"{text}.trainable_variables"
+        return Untrained(place, module.source(place.func), written, chosen[0], is_network=True)
 
     def _known_in_time(self, module: Module, forward: ast.Call, gradient: GradientCall) -> bool:
         """Has the network its variables where the list is made?"""
@@ -313,31 +342,14 @@ class VariableNotTrained(Rule):
             return parent.attr in ("numpy", "name", "shape", "dtype")
         return isinstance(parent, (ast.BinOp, ast.UnaryOp, ast.FormattedValue, ast.Subscript))
 
-    def _of_variable(self, module: Module, made: ast.Call) -> Iterator[Finding]:
+    def _of_variable(self, module: Module, made: ast.Call) -> Untrained | None:
         reached = [g for g in module.tapes.gradients if g.tape is not None and made in module.flow.backward([g.target])]
         reached = [g for g in reached if made not in module.flow.backward([g.sources])]
-        if not reached or not module.tapes.gradients:
-            return
+        if not reached:
+            return None
         target = module.parent(made).targets[0]  # type: ignore[union-attr]
-        name = module.source(target)
-        candidates = []
-        spelled = self._spelled_there(module, reached[0], target) if len(reached) == 1 else None
-        if spelled is not None:
-            edits = with_more(module, reached[0], spelled, single=True)
-            if edits is not None:
-                candidates = [Candidate(f"train {name}, too", edits, trains_more=True)]
-        yield self.finding(
-            module,
-            made,
-            f"The loss depends on the variable {name}, but no tape is asked for its gradient and no "
-            "optimiser gets it: it never changes.",
-            label="is not trained",
-            candidates=candidates,
-            notes=[(reached[0].sources, "trained here")],
-            certain=bool(candidates),
-            silent=True,
-            advice="" if candidates else f"Add {name} to the list that is differentiated and updated.",
-        )
+        written = self._spelled_there(module, reached[0], target) if len(reached) == 1 else None
+        return Untrained(made, module.source(target), written, reached[0], is_network=False)
 
     def _spelled_there(self, module: Module, gradient: GradientCall, target: ast.AST) -> str | None:
         """The variable as the place of the gradient call writes it."""
