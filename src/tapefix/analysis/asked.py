@@ -32,18 +32,18 @@ class Asked:
         lists = [v for v in behind if isinstance(v, ast.Attribute) and v.attr in VARIABLE_LISTS]
         items = sources.elts if isinstance(sources, (ast.List, ast.Tuple)) else [sources]
         for item in items:
-            if self.objects.kind(item) in ("model", "layer"):
+            if self.module.kinds.of(item) in ("model", "layer"):
                 self._own(item)
             elif isinstance(item, ast.Name):
                 self.values.update(d for d in self.module.definitions(item) if d.kind != "import")
             else:
                 self.values.add(item)
-        self.values.update(v for v in behind if isinstance(v, ast.Call) and self.objects.made_kind(v) == "variable")
+        self.values.update(v for v in behind if isinstance(v, ast.Call) and self.module.kinds.made(v) == "variable")
         for attribute in lists:
             self._own(attribute.value)
 
     def _own(self, owner: ast.expr) -> None:
-        if self.objects.is_self(owner):
+        if self.module.classes.is_self(owner):
             found = self.module.class_of(owner)
             if found is not None:
                 self._enclose(found)
@@ -63,7 +63,7 @@ class Asked:
         """A class with its bases and the classes of which its instances hold instances."""
         if node in self._classes:
             return
-        for current in self.objects.bases(node):
+        for current in self.module.classes.bases(node):
             self._classes.add(current)
         for call in self.module.calls:
             if self.module.class_of(call) in self._classes and (held := self.objects.instance_class(call)) is not None:
@@ -79,7 +79,7 @@ class Asked:
             return vertex.attr in VARIABLE_LISTS and not self.objects.attribute_values(vertex)
         if not isinstance(vertex, ast.Call):
             return False
-        if self.objects.made_kind(vertex) == "variable":
+        if self.module.kinds.made(vertex) == "variable":
             return self._everything or self.module.class_of(vertex) in self._classes
         if not self.module.training.is_forward(vertex):
             return False

@@ -210,7 +210,7 @@ class Detours:
             return True
         if self.module.call_name(node) == "tf.convert_to_tensor" or value is None:
             return False
-        return isinstance(value, (ast.List, ast.Tuple, ast.ListComp)) or self.objects.kind(value) == "variable"
+        return isinstance(value, (ast.List, ast.Tuple, ast.ListComp)) or self.module.kinds.of(value) == "variable"
 
     def _fed_by_learning(self, paths: Paths, state: State, learned: set[State], target: Target) -> bool:
         if self._candidates[state.vertex] == "predict" and target.enters(state.vertex):
@@ -254,7 +254,7 @@ class Detours:
             return False
         decorators = {self.module.name(d.func if isinstance(d, ast.Call) else d) for d in function.decorator_list}
         owner = self.module.method_class(function) if function.name == "train_step" else None
-        return "tf.function" in decorators or (owner is not None and self.objects.class_kind(owner) == "model")
+        return "tf.function" in decorators or (owner is not None and self.module.classes.kind(owner) == "model")
 
     def _is_closed(self, vertex: Vertex) -> bool:
         """Does this compute with its arguments only? A method may use a model of its object, and what a model is
@@ -262,9 +262,9 @@ class Detours:
         if not isinstance(vertex, ast.Call) or self.objects.callees(vertex):
             return True
         arguments = [*vertex.args, *[k.value for k in vertex.keywords]]
-        if any(self.objects.is_self(a) or self.objects.kind(a) in ("model", "module") for a in arguments):
+        if any(self.module.classes.is_self(a) or self.module.kinds.of(a) in ("model", "module") for a in arguments):
             return False
-        if self.module.call_name(vertex) is not None or self.objects.kind(vertex.func) is not None:
+        if self.module.call_name(vertex) is not None or self.module.kinds.of(vertex.func) is not None:
             return True
         if isinstance(vertex.func, ast.Attribute) and vertex.func.attr in METHODS:
             return True

@@ -79,7 +79,7 @@ def exit_kind(module: Module, call: ast.Call) -> Exit | None:
     if name is None:
         if not isinstance(func, ast.Attribute):
             return None
-        if func.attr in ("predict", "predict_on_batch") and module.objects.kind(func.value) in ("model", "layer"):
+        if func.attr in ("predict", "predict_on_batch") and module.kinds.of(func.value) in ("model", "layer"):
             return "predict" if not module.objects.callees(call) else None  # a class may have its own `predict`
         if func.attr in EXPORT_METHODS and (func.attr not in ("eval",) or not call.args):
             return "export"

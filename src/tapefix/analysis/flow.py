@@ -142,9 +142,9 @@ class Flow:
     def _functions_meant(self, node: ast.expr) -> list[ast.AST]:
         if isinstance(node, ast.Lambda):
             return [node]
-        if isinstance(node, ast.Attribute) and self.objects.is_self(node.value):
+        if isinstance(node, ast.Attribute) and self.module.classes.is_self(node.value):
             owner = self.module.class_of(node)
-            method = self.objects.method(owner, node.attr) if owner is not None else None
+            method = self.module.classes.method(owner, node.attr) if owner is not None else None
             return [method] if method is not None else []
         if isinstance(node, ast.Name):
             return [d.node for d in self.module.definitions(node) if d.kind == "function"]
@@ -190,7 +190,7 @@ class Flow:
         callees = self.objects.callees(node)
         if callees:
             found: list[Vertex] = [value for callee in callees for value in self.objects.returns.get(callee, [])]
-            if self.objects.kind(node.func) in ("model", "layer", "loss"):
+            if self.module.kinds.of(node.func) in ("model", "layer", "loss"):
                 found += arguments
             return found
         for passed in [*node.args, *[k.value for k in node.keywords]]:

@@ -60,7 +60,7 @@ class Layers:
         owner = self.objects.instance_class(made)
         if owner is None:
             return []
-        forward = self.objects.forward_method(owner)
+        forward = self.module.classes.forward_method(owner)
         if forward is None:
             return []
         return [layer for value in self.objects.returns.get(forward, []) for layer in self.of_value(value, depth - 1)]

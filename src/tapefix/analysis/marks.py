@@ -137,9 +137,14 @@ class Walk:
         if isinstance(node, ast.Name):
             return any(d in self.unit.definitions for d in self.module.definitions(node))
         if isinstance(node, ast.Attribute):
-            if self.objects.is_self(node.value):
+            if self.module.classes.is_self(node.value):
                 owner = self.module.class_of(node)
-                if owner in self.unit.classes and self.objects.kind(node) in ("model", "layer", "variable", "module"):
+                if owner in self.unit.classes and self.module.kinds.of(node) in (
+                    "model",
+                    "layer",
+                    "variable",
+                    "module",
+                ):
                     return True
             return (
                 isinstance(self.unit.node, ast.Attribute)
@@ -150,7 +155,7 @@ class Walk:
 
     def _runs_unit(self, func: ast.expr) -> bool:
         """Does a call of `func` run the model, or a part of it?"""
-        if self._is_unit(func) or self.objects.is_self(func):
+        if self._is_unit(func) or self.module.classes.is_self(func):
             return self._is_unit(func) or self.module.class_of(func) in self.unit.classes
         if not self.unit.model:
             return False
@@ -176,7 +181,7 @@ class Walk:
         marks = self.value(node.value, frame)
         if (
             "ref" in marks
-            and self.objects.kind(node.value) == "variable"
+            and self.module.kinds.of(node.value) == "variable"
             and isinstance(node.value, (ast.Name, ast.Attribute))
         ):
             return self._operation(node, marks, frame)
@@ -219,7 +224,7 @@ class Walk:
             isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)
         ):
             return frozenset({"in" if self.recorded(node, frame) else "out"})
-        if self.objects.made_kind(node) is not None:
+        if self.module.kinds.made(node) is not None:
             # A model, layer or variable made here: what it is made of is no computation of this step.
             return _join(self.value(a, frame) for a in arguments if not isinstance(a, ast.Call)) & {"ref"}
         operation = self.module.op(node)
@@ -244,7 +249,7 @@ class Walk:
             if name.rpartition(".")[2][:1].isupper():
                 return marks  # an object that holds on to what it is given (a linear operator does)
             return self._operation(node, marks, frame)
-        if name is None and self.objects.kind(func) in ("model", "layer", "loss"):
+        if name is None and self.module.kinds.of(func) in ("model", "layer", "loss"):
             return self._operation(node, marks, frame)
         if name is not None and not self.recorded(node, frame):
             return marks  # some other library: it may hold on to the variable (a distribution does)
@@ -270,7 +275,7 @@ class Walk:
             inner = self._frame(callee, node, frame, recorded)
             for value in self.objects.returns.get(callee, []):
                 marks |= _join(self.value(part, inner) for part in self._unpacked(value, path))
-        if self.objects.kind(node.func) in ("model", "layer", "loss"):
+        if self.module.kinds.of(node.func) in ("model", "layer", "loss"):
             marks |= self._operation(node, _join(self.value(a, frame) for a in node.args), frame)
         return marks
 
@@ -308,9 +313,9 @@ class Walk:
         root: ast.expr = func
         while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
             root = root.func if isinstance(root, ast.Call) else root.value
-        if not isinstance(root, ast.Name) or self.objects.kind(func) is not None:
+        if not isinstance(root, ast.Name) or self.module.kinds.of(func) is not None:
             return False
-        if self.objects.is_self(root):
+        if self.module.classes.is_self(root):
             return True
         return any(
             d.kind in ("parameter", "import") for d in self.module.definitions(root)

@@ -12,9 +12,11 @@ from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
 from tapefix.findings import Span
 
 if TYPE_CHECKING:
+    from tapefix.analysis.classes import Classes
     from tapefix.analysis.cuts import Cuts
     from tapefix.analysis.detours import Detours
     from tapefix.analysis.flow import Flow
+    from tapefix.analysis.kinds import Kinds
     from tapefix.analysis.layers import Layers
     from tapefix.analysis.objects import Objects
     from tapefix.analysis.ranges import Ranges
@@ -260,6 +262,18 @@ class Module:
         return "tf" not in self.aliases
 
     # -------------------------------------------------------------- deeper models, built when first asked for
+
+    @cached_property
+    def classes(self) -> Classes:
+        from tapefix.analysis.classes import Classes
+
+        return Classes(self)
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        from tapefix.analysis.kinds import Kinds
+
+        return Kinds(self)
 
     @cached_property
     def objects(self) -> Objects:

@@ -1,4 +1,4 @@
-"""What a value is: the places it comes from, the functions a call may run, layers, models, variables."""
+"""Where a value comes from: the places that make it, the functions that a call may run."""
 
 from __future__ import annotations
 
@@ -15,41 +15,12 @@ if TYPE_CHECKING:
 _DEPTH = 12
 _UNDER_WAY = 40
 
-# Base classes, by what an instance of them is.
-_BASES = {
-    "keras.Model": "model",
-    "keras.models.Model": "model",
-    "keras.Sequential": "model",
-    "keras.models.Sequential": "model",
-    "keras.layers.Layer": "layer",
-    "keras.Layer": "layer",
-    "keras.layers.Wrapper": "layer",
-    "keras.engine.topology.Layer": "layer",
-    "keras.engine.base_layer.Layer": "layer",
-    "keras.losses.Loss": "loss",
-    "keras.Loss": "loss",
-    "keras.metrics.Metric": "metric",
-    "keras.Metric": "metric",
-    "keras.optimizers.Optimizer": "optimizer",
-    "tf.Module": "module",
-    "keras.callbacks.Callback": "callback",
-}
-_VARIABLE_CALLS = {"tf.Variable", "keras.Variable", "keras.backend.variable", "tf.compat.v1.get_variable"}
-_MODEL_FUNCTIONS = {
-    "keras.models.load_model",
-    "keras.models.clone_model",
-    "keras.models.model_from_json",
-    "keras.saving.load_model",
-}
-_MODEL_LIKE_PARTS = ("trainable_variables", "trainable_weights")
-
 
 class Objects:
     """Answers for one module; every method is memoised where that matters."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self._kinds: dict[ast.AST, str | None] = {}
         self._callees: dict[ast.Call, tuple[Function, ...]] = {}
         self._busy: set[int] = set()
         self._sites: dict[Function, list[ast.Call]] | None = None
@@ -59,10 +30,6 @@ class Objects:
     @cached_property
     def functions(self) -> list[Function]:
         return list(self.module.all(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))  # type: ignore[arg-type]
-
-    @cached_property
-    def classes(self) -> dict[str, ast.ClassDef]:
-        return {node.name: node for node in self.module.all(ast.ClassDef)}  # type: ignore[misc,attr-defined]
 
     @cached_property
     def returns(self) -> dict[Function, list[ast.expr]]:
@@ -77,112 +44,6 @@ class Objects:
             if owner is not None and value is not None:
                 found[owner].append(value)
         return found
-
-    @cached_property
-    def attribute_writes(self) -> dict[tuple[ast.ClassDef, str], list[tuple[ast.expr, tuple[int, ...]]]]:
-        """What is assigned to `self.name` anywhere in a class: expression and position unpacked from it."""
-        found: dict[tuple[ast.ClassDef, str], list[tuple[ast.expr, tuple[int, ...]]]] = {}
-
-        def note(target: ast.AST, value: ast.expr, path: tuple[int, ...]) -> None:
-            if isinstance(target, (ast.Tuple, ast.List)):
-                for i, item in enumerate(target.elts):
-                    note(item, value, (*path, i))
-            elif isinstance(target, ast.Attribute) and self.is_self(target.value):
-                owner = self.module.class_of(target)
-                if owner is not None:
-                    found.setdefault((owner, target.attr), []).append((value, path))
-
-        for node in self.module.all(ast.Assign, ast.AugAssign, ast.AnnAssign):
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    note(target, node.value, ())
-            elif isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value is not None:
-                note(node.target, node.value, ())
-        for call in self.module.calls:
-            # self.body.append(layer)
-            if (
-                isinstance(call.func, ast.Attribute)
-                and call.func.attr in ("append", "extend", "assign", "assign_add")
-                and call.args
-            ):
-                target = call.func.value
-                if isinstance(target, ast.Attribute) and self.is_self(target.value):
-                    owner = self.module.class_of(target)
-                    if owner is not None:
-                        found.setdefault((owner, target.attr), []).append((ast_list(call.args[0]), ()))
-        return found
-
-    def is_self(self, node: ast.AST) -> bool:
-        """Is this the first parameter of the method around it (or of the method around a nested function)?"""
-        if not isinstance(node, ast.Name) or node.id not in self._first_parameters:
-            return False
-        for function in self.module.ancestors(node):
-            if (
-                isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-                and self.module.method_class(function) is not None
-            ):
-                positional = [*function.args.posonlyargs, *function.args.args]
-                return bool(positional) and positional[0].arg == node.id and not self.is_static(function)
-        return False
-
-    @cached_property
-    def _first_parameters(self) -> set[str]:
-        """What methods of this module call themselves: `self`, as a rule."""
-        methods = (
-            s
-            for node in self.classes.values()
-            for s in node.body
-            if isinstance(s, (ast.FunctionDef, ast.AsyncFunctionDef))
-        )
-        return {a.arg for m in methods for a in [*m.args.posonlyargs, *m.args.args][:1]}
-
-    @staticmethod
-    def is_static(function: Function) -> bool:
-        return not isinstance(function, ast.Lambda) and any(
-            isinstance(d, ast.Name) and d.id == "staticmethod" for d in function.decorator_list
-        )
-
-    # -------------------------------------------------------------- classes
-
-    def bases(self, node: ast.ClassDef) -> Iterator[ast.ClassDef]:
-        """The class and its base classes of this module, nearest first."""
-        seen: list[ast.ClassDef] = []
-        queue = [node]
-        while queue:
-            current = queue.pop(0)
-            if current in seen:
-                continue
-            seen.append(current)
-            yield current
-            for base in current.bases:
-                if isinstance(base, ast.Name) and base.id in self.classes:
-                    queue.append(self.classes[base.id])
-
-    def class_kind(self, node: ast.ClassDef) -> str | None:
-        """What an instance of it is (`model`, `layer`, ...) for a subclass of a class of Keras or TensorFlow."""
-        for current in self.bases(node):
-            for base in current.bases:
-                name = self.module.name(base)
-                if name in _BASES:
-                    return _BASES[name]
-                if name is not None and name.startswith("keras.layers."):
-                    return "layer"
-                if name is not None and name.startswith("keras.losses."):
-                    return "loss"
-        return None
-
-    def method(self, node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
-        for current in self.bases(node):
-            for statement in current.body:
-                if isinstance(statement, ast.FunctionDef) and statement.name == name:
-                    return statement
-        return None
-
-    def forward_method(self, node: ast.ClassDef) -> ast.FunctionDef | None:
-        """The method that runs when an instance is called."""
-        kind = self.class_kind(node)
-        order = ("call", "__call__") if kind in ("model", "layer", "loss") else ("__call__",)
-        return next((m for m in (self.method(node, name) for name in order) if m is not None), None)
 
     # -------------------------------------------------------------- where values come from
 
@@ -329,15 +190,15 @@ class Objects:
     def attribute_values(self, node: ast.Attribute) -> list[tuple[ast.expr, tuple[int, ...]]]:
         """What may have been assigned to this attribute: of self, or of an instance of a class of the module."""
         owners: list[ast.ClassDef] = []
-        if self.is_self(node.value):
+        if self.module.classes.is_self(node.value):
             owner = self.module.class_of(node)
             owners = [owner] if owner is not None else []
         else:
             owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
         found = []
         for owner in owners:
-            for current in self.bases(owner):
-                found += self.attribute_writes.get((current, node.attr), [])
+            for current in self.module.classes.bases(owner):
+                found += self.module.classes.attribute_writes.get((current, node.attr), [])
         if not found and node.attr in self._properties:
             getter = self.property_of(node)
             found = [(value, ()) for value in self.returns.get(getter, [])] if getter is not None else []
@@ -347,12 +208,14 @@ class Objects:
         """The method that runs when this attribute is read, where a class of the module makes it a property."""
         if node.attr not in self._properties:
             return None
-        if self.is_self(node.value):
+        if self.module.classes.is_self(node.value):
             owner = self.module.class_of(node)
             owners = [owner] if owner is not None else []
         else:
             owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
-        found = [m for m in (self.method(c, node.attr) for c in owners) if m is not None and _is_property(m)]
+        found = [
+            m for m in (self.module.classes.method(c, node.attr) for c in owners) if m is not None and _is_property(m)
+        ]
         return found[0] if found else None
 
     @cached_property
@@ -381,7 +244,7 @@ class Objects:
         func = call.func
         if isinstance(func, ast.Attribute):
             owners: list[ast.ClassDef] = []
-            if self.is_self(func.value):
+            if self.module.classes.is_self(func.value):
                 owner = self.module.class_of(func)
                 owners = [owner] if owner is not None else []
             elif (
@@ -390,13 +253,13 @@ class Objects:
                 and func.value.func.id == "super"
             ):
                 owner = self.module.class_of(func)
-                owners = [b for b in self.bases(owner) if b is not owner] if owner is not None else []
+                owners = [b for b in self.module.classes.bases(owner) if b is not owner] if owner is not None else []
             else:
                 origins = self.origins(func.value, 6)
                 owners = [c for c in (self.instance_class(o) for o in origins) if c is not None]
                 owners += [o for o in origins if isinstance(o, ast.ClassDef)]
             for owner in owners:
-                method = self.method(owner, func.attr)
+                method = self.module.classes.method(owner, func.attr)
                 if method is not None:
                     yield method
                     return
@@ -405,7 +268,7 @@ class Objects:
                 yield origin
             elif isinstance(origin, ast.Call):
                 made = self.instance_class(origin)
-                forward = self.forward_method(made) if made is not None else None
+                forward = self.module.classes.forward_method(made) if made is not None else None
                 if forward is not None:
                     yield forward
                 elif (
@@ -436,7 +299,7 @@ class Objects:
             for callee in self.callees(call):
                 found.setdefault(callee, []).append(call)
             made = self.instance_class(call)
-            start = self.method(made, "__init__") if made is not None else None
+            start = self.module.classes.method(made, "__init__") if made is not None else None
             if start is not None:
                 found.setdefault(start, []).append(call)
         return found
@@ -447,7 +310,7 @@ class Objects:
         if (
             not isinstance(function, ast.Lambda)
             and self.module.method_class(function) is not None
-            and not self.is_static(function)
+            and not self.module.classes.is_static(function)
         ):
             positional = positional[1:]
         return [*positional, *function.args.kwonlyargs]
@@ -483,96 +346,6 @@ class Objects:
                 return value
         return None
 
-    # -------------------------------------------------------------- kinds
-
-    def kind(self, node: ast.AST) -> str | None:
-        """`model`, `layer`, `variable`, `optimizer`, `loss`, `metric`, `module`, `tape`, or None if unknown."""
-        if node not in self._kinds:
-            self._kinds[node] = None
-            self._kinds[node] = self._find_kind(node)
-        return self._kinds[node]
-
-    def _find_kind(self, node: ast.AST) -> str | None:
-        for origin in self.origins(node):
-            kind = self.made_kind(origin)
-            if kind is not None:
-                return kind
-        if isinstance(node, (ast.Name, ast.Attribute)) and self._used_as_model(node):
-            return "model"
-        return None
-
-    def made_kind(self, origin: ast.AST) -> str | None:
-        """What a constructor call makes."""
-        if not isinstance(origin, ast.Call):
-            return None
-        made = self.instance_class(origin)
-        if made is not None:
-            return self.class_kind(made)
-        name = self.module.call_name(origin)
-        if name is None:
-            return (
-                "variable"
-                if isinstance(origin.func, ast.Attribute) and origin.func.attr in ("add_weight", "add_variable")
-                else None
-            )
-        if name in _VARIABLE_CALLS:
-            return "variable"
-        if name in _BASES:
-            return _BASES[name]
-        if name in _MODEL_FUNCTIONS or name.startswith("keras.applications."):
-            return "model"
-        for prefix, kind in (
-            ("keras.layers.", "layer"),
-            ("keras.optimizers.", "optimizer"),
-            ("keras.losses.", "loss"),
-            ("keras.metrics.", "metric"),
-        ):
-            if name.startswith(prefix) and name[len(prefix) :][:1].isupper():
-                return kind
-            if (
-                name.startswith(prefix)
-                and "." in name[len(prefix) :]
-                and kind == "optimizer"
-                and "schedules" not in name
-            ):
-                return kind
-        if name == "tf.GradientTape":
-            return "tape"
-        return None
-
-    def _used_as_model(self, node: ast.Name | ast.Attribute) -> bool:
-        """A value of unknown origin whose `trainable_variables` are read somewhere is a model (or a layer)."""
-        return self._spelling(node) in self._model_spellings
-
-    @cached_property
-    def _model_spellings(self) -> set[tuple[int, str]]:
-        found = set()
-        for node in self.module.all(ast.Attribute):
-            if node.attr in _MODEL_LIKE_PARTS or self._is_asked_for(node):  # type: ignore[attr-defined,arg-type]
-                value = node.value  # type: ignore[attr-defined]
-                if isinstance(value, (ast.Name, ast.Attribute)):
-                    found.add(self._spelling(value))
-        return found
-
-    def _is_asked_for(self, node: ast.Attribute) -> bool:
-        """`tape.gradient(loss, model.variables)`: an optimiser has `variables`, too, but nobody derives by them."""
-        if node.attr not in ("variables", "weights"):
-            return False
-        call = self.module.parent(node)
-        return (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Attribute)
-            and call.func.attr == "gradient"
-            and node in call.args[1:]
-        )
-
-    def _spelling(self, node: ast.Name | ast.Attribute) -> tuple[int, str]:
-        if isinstance(node, ast.Name):
-            definitions = self.module.definitions(node)
-            return (id(definitions[0].scope) if definitions else 0, node.id)
-        owner = self.module.class_of(node) if self.is_self(node.value) else None
-        return (id(owner), ast.unparse(node))
-
 
 def _is_property(function: ast.FunctionDef) -> bool:
     return any(
@@ -580,9 +353,3 @@ def _is_property(function: ast.FunctionDef) -> bool:
         or (isinstance(d, ast.Attribute) and d.attr == "cached_property")
         for d in function.decorator_list
     )
-
-
-def ast_list(value: ast.expr) -> ast.List:
-    """A list literal around an expression of the tree, for tables that expect a container."""
-    made = ast.List(elts=[value], ctx=ast.Load())
-    return ast.copy_location(made, value)

@@ -120,11 +120,11 @@ class CallInputs:
                     return FLAT
                 return (
                     None
-                    if self.objects.made_kind(node) in ("layer", "model", "optimizer", "metric", "tape", "loss")
+                    if self.module.kinds.made(node) in ("layer", "model", "optimizer", "metric", "tape", "loss")
                     else GOOD
                 )
             return UNKNOWN
-        kind = self.objects.kind(func)
+        kind = self.module.kinds.of(func)
         if kind in ("model", "layer", "module", "loss"):
             return GOOD
         if kind == "metric":
@@ -132,7 +132,7 @@ class CallInputs:
         if isinstance(func, ast.Attribute):
             if func.attr in ("gradient", "jacobian", "batch_jacobian"):
                 return DERIVED
-            owner = self.objects.kind(func.value)
+            owner = self.module.kinds.of(func.value)
             if owner in ("metric", "optimizer"):
                 return None
             if owner in ("model", "layer", "module", "loss"):
@@ -322,9 +322,9 @@ class CallInputs:
     def _functions_meant(self, node: ast.expr) -> list[Function]:
         if isinstance(node, ast.Lambda):
             return [node]
-        if isinstance(node, ast.Attribute) and self.objects.is_self(node.value):
+        if isinstance(node, ast.Attribute) and self.module.classes.is_self(node.value):
             owner = self.module.class_of(node)
-            method = self.objects.method(owner, node.attr) if owner is not None else None
+            method = self.module.classes.method(owner, node.attr) if owner is not None else None
             return [method] if method is not None else []
         if isinstance(node, ast.Name):
             return [

@@ -146,7 +146,7 @@ class Paths:
                 )
                 inside = without_element(fields) if listed else fields
                 yield (value.elts[0] if listed else value), calls, (*path, *inside), GOOD  # type: ignore[attr-defined]
-            if not writes and not self.objects.is_self(node.value):
+            if not writes and not self.module.classes.is_self(node.value):
                 yield node.value, calls, (node.attr, *fields), GOOD
         elif isinstance(node, ast.Subscript):
             yield node.value, calls, self._picked(node, fields), GOOD

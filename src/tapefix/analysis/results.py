@@ -96,7 +96,7 @@ class Results:
     def _from_framework(self, function: Function) -> Need | None:
         name = getattr(function, "name", "")
         owner = self.module.method_class(function)
-        kind = self.objects.class_kind(owner) if owner is not None else None
+        kind = self.module.classes.kind(owner) if owner is not None else None
         if kind == "model" and name in STEPS:
             if any(isinstance(self.module.parent(call), ast.Expr) for call in self.calls_of(function)):
                 return None  # run by a loop of the author's own
@@ -265,7 +265,7 @@ class Results:
             return call
         if any(gradient.call is call and gradient.target is node for gradient in self.module.tapes.gradients):
             return call
-        if self.module.training.is_forward(call) or self.objects.kind(call.func) == "loss":
+        if self.module.training.is_forward(call) or self.module.kinds.of(call.func) == "loss":
             return call
         return self._strict_parameter(node, call, depth)
 
@@ -311,13 +311,13 @@ class Results:
                 for use in bound[0].uses if bound else ():
                     if not self._may_be_none(use) and (found := self.strict_use(use, depth - 1)) is not None:
                         return found
-            elif isinstance(target, ast.Attribute) and self.objects.is_self(target.value):
+            elif isinstance(target, ast.Attribute) and self.module.classes.is_self(target.value):
                 owner = self.module.class_of(target)
-                if owner is None or len(self.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+                if owner is None or len(self.module.classes.attribute_writes.get((owner, target.attr), ())) != 1:
                     continue
                 for read in self.module.all(ast.Attribute):
                     same = read.attr == target.attr and isinstance(read.ctx, ast.Load)  # type: ignore[attr-defined]
-                    if same and self.module.class_of(read) is owner and self.objects.is_self(read.value):  # type: ignore[attr-defined]
+                    if same and self.module.class_of(read) is owner and self.classes.is_self(read.value):  # type: ignore[attr-defined]
                         found = self.strict_use(read, depth - 1)
                         if found is not None:
                             return found

@@ -82,7 +82,7 @@ class Sources:
             else:
                 members = self.objects.members(node.value) if isinstance(node, ast.Subscript) else []
             # Any of the variables that a dict or a list holds.
-            if members and all(self.objects.made_kind(m) == "variable" for m in members):
+            if members and all(self.module.kinds.made(m) == "variable" for m in members):
                 return [Unit(self.module.source(node), node, False, set(), set(members))]
         return []
 
@@ -107,8 +107,8 @@ class Sources:
         if isinstance(node, ast.Name):
             unit.definitions.update(self.module.definitions(node))
         queue: list[ast.AST] = [o for o in self.objects.origins(node) if isinstance(o, ast.Call)]
-        if self.objects.is_self(node) and (owner := self.module.class_of(node)) is not None:
-            unit.classes.update(self.objects.bases(owner))
+        if self.module.classes.is_self(node) and (owner := self.module.class_of(node)) is not None:
+            unit.classes.update(self.module.classes.bases(owner))
             queue += self._attribute_parts(owner)
         # The layers and models that it is built of belong to it.
         while queue:
@@ -118,7 +118,7 @@ class Sources:
             unit.origins.add(part)
             made = self.objects.instance_class(part)
             if made is not None and made not in unit.classes:
-                unit.classes.update(self.objects.bases(made))
+                unit.classes.update(self.module.classes.bases(made))
                 queue += self._attribute_parts(made)
             if isinstance(part, ast.Call):
                 queue += self._parts(part)
@@ -127,8 +127,8 @@ class Sources:
     def _attribute_parts(self, owner: ast.ClassDef) -> list[ast.AST]:
         values = [
             v
-            for (c, _), writes in self.objects.attribute_writes.items()
-            if c in set(self.objects.bases(owner))
+            for (c, _), writes in self.module.classes.attribute_writes.items()
+            if c in set(self.module.classes.bases(owner))
             for v, _ in writes
         ]
         return [o for value in values for o in self._made(value)]
@@ -147,7 +147,7 @@ class Sources:
         return [
             o
             for o in self.objects.origins(node, 6)
-            if self.objects.made_kind(o) in ("model", "layer", "variable", "module")
+            if self.module.kinds.made(o) in ("model", "layer", "variable", "module")
         ]
 
     def _value_unit(self, node: ast.Name | ast.Attribute) -> Unit:
@@ -176,7 +176,7 @@ class Sources:
             if (
                 isinstance(definition.value, ast.Call)
                 and not definition.path
-                and self.objects.made_kind(definition.value) == "variable"
+                and self.module.kinds.made(definition.value) == "variable"
             ):
                 unit.origins.add(definition.value)
         return unit

@@ -94,7 +94,7 @@ class Tapes:
                 tape.watches.append(call)
         elif func.attr in _GRADIENT_METHODS:
             tape = self.tape_of(func.value)
-            if tape is None and self.module.objects.kind(func.value) != "tape":
+            if tape is None and self.module.kinds.of(func.value) != "tape":
                 return
             target = argument(call, 0, "target")
             sources = argument(call, 1, "sources") or argument(call, 1, "source")

@@ -36,9 +36,9 @@ class Training:
         `compile`: passed to compile(loss=...), also through a factory; `class`: `call` of a keras.losses.Loss.
         """
         found: dict[Function, str] = {}
-        for node in self.objects.classes.values():
-            if self.objects.class_kind(node) == "loss":
-                method = self.objects.method(node, "call")
+        for node in self.module.classes.by_name.values():
+            if self.module.classes.kind(node) == "loss":
+                method = self.module.classes.method(node, "call")
                 if method is not None:
                     found[method] = "class"
         for call in self.module.calls:
@@ -58,14 +58,14 @@ class Training:
         for origin in self.objects.origins(node):
             if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
                 found.append(origin)
-            elif isinstance(origin, ast.Attribute) and self.objects.is_self(origin.value):
+            elif isinstance(origin, ast.Attribute) and self.module.classes.is_self(origin.value):
                 owner = self.module.class_of(origin)
-                method = self.objects.method(owner, origin.attr) if owner is not None else None
+                method = self.module.classes.method(owner, origin.attr) if owner is not None else None
                 found += [method] if method is not None else []
             else:
                 # An instance of a loss class of this module, also of a plain class with __call__.
                 made = self.objects.instance_class(origin)
-                method = self.objects.forward_method(made) if made is not None else None
+                method = self.module.classes.forward_method(made) if made is not None else None
                 found += [method] if method is not None else []
         return found
 
@@ -105,8 +105,8 @@ class Training:
     def forward_methods(self) -> dict[Function, str]:
         """`call` of the layers and models of this module, and functions in Lambda layers."""
         found: dict[Function, str] = {}
-        for node in self.objects.classes.values():
-            kind = self.objects.class_kind(node)
+        for node in self.module.classes.by_name.values():
+            kind = self.module.classes.kind(node)
             if kind in ("layer", "model"):
                 method = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "call"), None)
                 if method is not None:
@@ -128,7 +128,7 @@ class Training:
         """Where trainable values enter: variables, model and layer calls, watched tensors, predictions, inputs."""
         found: list[Vertex] = []
         for call in self.module.calls:
-            kind = self.objects.made_kind(call)
+            kind = self.module.kinds.made(call)
             if (kind == "variable" and not _not_trainable(call)) or self.is_forward(call):
                 found.append(call)
         for node in self.module.all(ast.Attribute):
@@ -160,7 +160,7 @@ class Training:
         """A watched or differentiated name: the values that it was given."""
         if isinstance(node, (ast.List, ast.Tuple)):
             return [v for item in node.elts for v in self._names(item)]
-        if self.objects.kind(node) in ("model", "layer"):
+        if self.module.kinds.of(node) in ("model", "layer"):
             return []
         if isinstance(node, ast.Name):
             return [d for d in self.module.definitions(node) if d.kind != "import"]
@@ -170,10 +170,10 @@ class Training:
         """Does this call run a layer or a model (`model(x)`, `self.dense(h)`, `model.call(x)`)?"""
         func = call.func
         if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", "predict", "predict_on_batch"):
-            return self.objects.kind(func.value) in ("model", "layer")
-        if self.module.call_name(call) is not None and self.objects.made_kind(call) is not None:
+            return self.module.kinds.of(func.value) in ("model", "layer")
+        if self.module.call_name(call) is not None and self.module.kinds.made(call) is not None:
             return False
-        return self.objects.kind(func) in ("model", "layer", "module")
+        return self.module.kinds.of(func) in ("model", "layer", "module")
 
     # -------------------------------------------------------------- what runs while gradients are recorded
 

@@ -96,7 +96,7 @@ def uses_of(module: Module, owner: ast.ClassDef, name: str) -> list[ast.Attribut
         if n.attr == name
         and isinstance(n.ctx, ast.Load)
         and module.class_of(n) is owner
-        and module.objects.is_self(n.value)
+        and module.classes.is_self(n.value)
     ]
 
 
@@ -106,7 +106,7 @@ def used_outside(module: Module, name: str) -> bool:
         isinstance(n, ast.Attribute)
         and n.attr == name
         and isinstance(n.ctx, ast.Load)
-        and not module.objects.is_self(n.value)
+        and not module.classes.is_self(n.value)
         for n in module.all(ast.Attribute)
     )
 
@@ -126,7 +126,7 @@ def _kept_parameters(module: Module, maker: ast.FunctionDef, statements: list[as
             if not (isinstance(target, ast.Attribute) and isinstance(value, ast.Name)) or owner is None:
                 continue
             definitions = module.definitions(value)
-            writes = module.objects.attribute_writes.get((owner, target.attr), ())
+            writes = module.classes.attribute_writes.get((owner, target.attr), ())
             if len(writes) == 1 and [d.kind for d in definitions] == ["parameter"]:
                 held.setdefault(value.id, module.source(target))
     for statement in statements:
@@ -161,10 +161,10 @@ def _with_locals(module: Module, maker: ast.FunctionDef, used: list[ast.Assign])
             if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)) or node in kept:
                 continue
             for definition in module.definitions(node):
-                if definition.scope.node is not maker or module.objects.is_self(node) or definition.name == allowed:
+                if definition.scope.node is not maker or module.classes.is_self(node) or definition.name == allowed:
                     continue
                 home = module.statement(definition.node) if definition.kind == "assign" else None
-                made = module.objects.made_kind(definition.value or node)
+                made = module.kinds.made(definition.value or node)
                 if home is None or home not in maker.body or made is not None:
                     return None  # a parameter of __init__, a loop, a layer: not known in the other method
                 if home not in moving:

@@ -80,16 +80,16 @@ def of_object(module: Module, tape: Tape, statements: list[ast.stmt]) -> Candida
         return None
     for statement in statements:
         target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
-        if not (isinstance(target, ast.Attribute) and module.objects.is_self(target.value)):
+        if not (isinstance(target, ast.Attribute) and module.classes.is_self(target.value)):
             return None
         if module.function(statement) is not maker or statement not in maker.body:
             return None
-        if len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+        if len(module.classes.attribute_writes.get((owner, target.attr), ())) != 1:
             return None
         assert isinstance(statement, ast.Assign)
         used.append(statement)
     names = {s.targets[0].attr for s in used if isinstance(s.targets[0], ast.Attribute)}
-    forward = module.objects.forward_method(owner) if module.objects.class_kind(owner) in ("model", "layer") else None
+    forward = module.classes.forward_method(owner) if module.classes.kind(owner) in ("model", "layer") else None
     reads = [u for n in names for u in uses_of(module, owner, n) if not any(module.inside(u, s) for s in used)]
     if any(forward is not None and module.inside(u, forward) for u in reads):
         return None  # derived-in-build speaks of that
@@ -136,7 +136,7 @@ def _run_by(module: Module, call: ast.Call) -> set[Function | None]:
 def _needs_no_locals(module: Module, maker: ast.FunctionDef, used: list[ast.Assign]) -> bool:
     return not any(
         isinstance(n, ast.Name)
-        and not module.objects.is_self(n)
+        and not module.classes.is_self(n)
         and any(d.scope.node is maker for d in module.definitions(n))
         for s in used
         for n in ast.walk(s)
@@ -146,7 +146,7 @@ def _needs_no_locals(module: Module, maker: ast.FunctionDef, used: list[ast.Assi
 def _only_computes(module: Module, maker: ast.FunctionDef) -> bool:
     """A method without parameters that only computes attributes, so that it may run once more."""
     return not module.objects.parameters(maker) and all(
-        (isinstance(s, ast.Assign) and module.objects.made_kind(s.value) is None and not _changes(s))
+        (isinstance(s, ast.Assign) and module.kinds.made(s.value) is None and not _changes(s))
         or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
         for s in maker.body
     )

@@ -348,7 +348,7 @@ class LogSpace:
         if isinstance(node, ast.Name):
             definitions = self.module.definitions(node)
             return len(definitions) == 1 and len(definitions[0].scope.defs.get(node.id, [])) == 1
-        return isinstance(node, ast.Attribute) and self.module.objects.is_self(node.value)
+        return isinstance(node, ast.Attribute) and self.module.classes.is_self(node.value)
 
     def _hole(self, node: ast.expr) -> str:
         name = f"e{len(self.parts)}"

@@ -100,7 +100,7 @@ class _Passing:
 
     def _carries(self, name: str, value: ast.expr) -> bool:
         asked = {n.id for g in self.tape.gradients for n in ast.walk(g.sources) if isinstance(n, ast.Name)}
-        if name in asked or self.module.objects.kind(value) in _KEPT_KINDS:
+        if name in asked or self.module.kinds.of(value) in _KEPT_KINDS:
             return False
         if isinstance(value, ast.Name):
             return any(d in self.outside for d in self.module.definitions(value))
@@ -164,7 +164,7 @@ class _Passing:
                 if new == part.id and part.id in self.taken and part.id not in self.carried:
                     return None
                 changes[part] = new
-            elif self.module.objects.is_self(part):
+            elif self.module.classes.is_self(part):
                 if self.module.class_of(part) is not self.module.method_class(self.home):
                     return None
                 changes[part] = self.home.args.args[0].arg
@@ -182,7 +182,7 @@ class _Passing:
         if any(d.scope is not self.module.reaching.module for d in definitions):
             return False
         fixed = all(d.kind in ("import", "function", "class") for d in definitions)
-        made = self.module.objects.kind(name) in _KEPT_KINDS and len(definitions) == 1
+        made = self.module.kinds.of(name) in _KEPT_KINDS and len(definitions) == 1
         return fixed or made or (name.id.isupper() and len(definitions) == 1)
 
     def _leaf(self, name: ast.Name, definitions: tuple[Def, ...]) -> str | None:

@@ -42,7 +42,7 @@ def recomputed(
             return None
         if not isinstance(part, ast.Name):
             continue
-        if module.objects.is_self(part):
+        if module.classes.is_self(part):
             if module.class_of(read) is not module.class_of(node) or _self_name(module, read) != part.id:
                 return None
             continue

@@ -199,10 +199,10 @@ def _comprehension(module: Module, read: ast.expr, text: str, names: list[str], 
 
 def _mentions(module: Module, held: ast.expr) -> list[ast.Attribute | ast.Name]:
     """Every mention of the list: `self.log_probs` in its class, or a name of the module."""
-    if isinstance(held, ast.Attribute) and module.objects.is_self(held.value):
+    if isinstance(held, ast.Attribute) and module.classes.is_self(held.value):
         owner = module.class_of(held)
         attributes = [n for n in module.all(ast.Attribute) if isinstance(n, ast.Attribute) and n.attr == held.attr]
-        return [n for n in attributes if not module.objects.is_self(n.value) or module.class_of(n) is owner]
+        return [n for n in attributes if not module.classes.is_self(n.value) or module.class_of(n) is owner]
     if isinstance(held, ast.Name):
         scopes = {d.scope for d in module.definitions(held)}
         names = [n for n in module.all(ast.Name) if isinstance(n, ast.Name) and n.id == held.id]

@@ -181,8 +181,8 @@ class ConstantParameter(Rule):
                 return False
             return (
                 ast.unparse(one) == ast.unparse(two)
-                or module.objects.is_self(one.value)
-                or module.objects.is_self(two.value)
+                or module.classes.is_self(one.value)
+                or module.classes.is_self(two.value)
             )
         return False
 
@@ -219,15 +219,15 @@ class ConstantParameter(Rule):
         random = is_random(module, node.value)
         if (not random and not is_filled(module, node.value)) or module.call_name(node.value) == "tf.Variable":
             return
-        if not module.objects.is_self(target.value):
+        if not module.classes.is_self(target.value):
             return
         owner, function = module.class_of(node), module.function(node)
         if owner is None or not isinstance(function, ast.FunctionDef) or function.name not in ("__init__", "build"):
             return
-        kind = module.objects.class_kind(owner)
+        kind = module.classes.kind(owner)
         if kind not in ("layer", "model", "module") or _FIXED.search(target.attr) or _FIXED.search(owner.name):
             return
-        if len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1 or not self._is_used_as_weight(
+        if len(module.classes.attribute_writes.get((owner, target.attr), ())) != 1 or not self._is_used_as_weight(
             module, owner, target.attr
         ):
             return
@@ -258,7 +258,7 @@ class ConstantParameter(Rule):
         """A bias of zeros is a weight where the class has a random tensor, or a weight, as its kernel."""
         if not _WEIGHT.match(target.attr):
             return False
-        for (holder, name), writes in module.objects.attribute_writes.items():
+        for (holder, name), writes in module.classes.attribute_writes.items():
             if holder is owner and name != target.attr and not _FIXED.search(name):
                 for value, _ in writes:
                     is_weight = (
@@ -272,7 +272,7 @@ class ConstantParameter(Rule):
 
     def _is_used_as_weight(self, module: Module, owner: ast.ClassDef, name: str) -> bool:
         """Is it multiplied with, or added to, something in the forward pass, and nothing else done with it?"""
-        method = module.objects.forward_method(owner)
+        method = module.classes.forward_method(owner)
         if method is None:
             return False
         used = False

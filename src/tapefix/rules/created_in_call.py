@@ -65,8 +65,8 @@ class CreatedInCall(Rule):
     tokens = ("def call", "Variable(", "def __call__")
 
     def check(self, module: Module) -> Iterator[Finding]:
-        for owner in module.objects.classes.values():
-            if module.objects.class_kind(owner) not in ("layer", "model"):
+        for owner in module.classes.by_name.values():
+            if module.classes.kind(owner) not in ("layer", "model"):
                 continue
             forward = next((s for s in owner.body if isinstance(s, ast.FunctionDef) and s.name == "call"), None)
             if forward is not None:
@@ -76,7 +76,7 @@ class CreatedInCall(Rule):
     # -------------------------------------------------------------- in call
 
     def _in_forward(self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef) -> Iterator[Finding]:
-        taken = {name for (holder, name) in module.objects.attribute_writes if holder is owner}
+        taken = {name for (holder, name) in module.classes.attribute_writes if holder is owner}
         has_start = self._start(owner) is not None
         for call in module.calls:
             if module.function(call) is not forward:
@@ -146,7 +146,7 @@ class CreatedInCall(Rule):
     def _is_independent(self, module: Module, node: ast.AST, forward: ast.FunctionDef) -> bool:
         """Does nothing in the expression belong to this call of the forward pass?"""
         for inner in ast.walk(node):
-            if not isinstance(inner, ast.Name) or module.objects.is_self(inner):
+            if not isinstance(inner, ast.Name) or module.classes.is_self(inner):
                 continue
             if any(d.scope.node is forward for d in module.definitions(inner)):
                 return False

@@ -59,8 +59,8 @@ class DerivedInBuild(Rule):
     tokens = ("add_weight", "Variable(")
 
     def check(self, module: Module) -> Iterator[Finding]:
-        for owner in module.objects.classes.values():
-            forward = module.objects.forward_method(owner)
+        for owner in module.classes.by_name.values():
+            forward = module.classes.forward_method(owner)
             if forward is None or forward not in owner.body:
                 continue
             derived: list[ast.Assign] = []
@@ -106,8 +106,8 @@ class DerivedInBuild(Rule):
                 continue
             target = statement.targets[0]
             if (
-                not module.objects.is_self(target.value)
-                or len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1
+                not module.classes.is_self(target.value)
+                or len(module.classes.attribute_writes.get((owner, target.attr), ())) != 1
             ):
                 continue
             if self._computes(module, owner, statement.value, names):
@@ -117,7 +117,7 @@ class DerivedInBuild(Rule):
 
     def _computes(self, module: Module, owner: ast.ClassDef, value: ast.expr, derived: set[str]) -> bool:
         """Is `value` arithmetic or an operation on a weight, or on what was derived from one?"""
-        if not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Call)) or module.objects.made_kind(value) is not None:
+        if not isinstance(value, (ast.BinOp, ast.UnaryOp, ast.Call)) or module.kinds.made(value) is not None:
             return False
         if isinstance(value, ast.Call) and module.op(value) is None:
             return False
@@ -130,7 +130,7 @@ class DerivedInBuild(Rule):
         ):
             return False
         for node in _operands(module, value):
-            if isinstance(node, ast.Attribute) and module.objects.is_self(node.value):
+            if isinstance(node, ast.Attribute) and module.classes.is_self(node.value):
                 if node.attr in derived or self._is_weight(module, owner, node.attr):
                     return True
             elif isinstance(node, ast.Name):
@@ -141,16 +141,16 @@ class DerivedInBuild(Rule):
                         and self._computes(module, owner, definition.value, derived)
                     ):
                         return True
-                    if definition.value is not None and module.objects.made_kind(definition.value) == "variable":
+                    if definition.value is not None and module.kinds.made(definition.value) == "variable":
                         return True
         return False
 
     def _is_weight(self, module: Module, owner: ast.ClassDef, name: str) -> bool:
-        writes = module.objects.attribute_writes.get((owner, name), [])
+        writes = module.classes.attribute_writes.get((owner, name), [])
         if len(writes) != 1:
             return False
         call = writes[0][0]
-        if not isinstance(call, ast.Call) or module.objects.made_kind(call) != "variable":
+        if not isinstance(call, ast.Call) or module.kinds.made(call) != "variable":
             return False
         return not any(
             k.arg == "trainable" and isinstance(k.value, ast.Constant) and not k.value.value for k in call.keywords

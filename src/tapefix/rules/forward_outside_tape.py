@@ -214,7 +214,7 @@ def _same_calls(module: Module, tape: Tape, statements: list[ast.stmt]) -> bool:
 
     def called(nodes: list[ast.stmt]) -> set[str]:
         calls = [n for s in nodes for n in ast.walk(s) if isinstance(n, ast.Call)]
-        return {module.source(c.func) for c in calls if module.objects.kind(c.func) in ("model", "layer")}
+        return {module.source(c.func) for c in calls if module.kinds.of(c.func) in ("model", "layer")}
 
     outside = called(statements)
     return bool(outside) and outside <= called(tape.block.body)

@@ -85,7 +85,7 @@ class FromLogits(Rule):
         elif (
             name == ""
             and len(call.args) >= 2
-            and module.objects.kind(func) == "loss"
+            and module.kinds.of(func) == "loss"
             and self._are_logits(module, call.args[1])
         ):
             yield from self._for_probabilities(module, func)

@@ -115,7 +115,7 @@ class FrozenDiscriminator(Rule):
     def _steps(self, module: Module) -> list[tuple[ast.Call, ast.expr]]:
         """The training steps in the file, with the model that each trains."""
         found = [(c, c.func.value) for c in module.calls if isinstance(c.func, ast.Attribute) and c.func.attr in _STEPS]
-        return [(call, model) for call, model in found if module.objects.kind(model) == "model"]
+        return [(call, model) for call, model in found if module.kinds.of(model) == "model"]
 
     def _same(self, module: Module, one: ast.expr, two: ast.expr) -> bool:
         return module.objects.same(one, two)

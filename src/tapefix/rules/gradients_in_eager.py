@@ -141,7 +141,7 @@ class GradientsInEager(Rule):
             return None
         indent = "    "
         lines = [f"with {tf}() as {tape}:"]
-        watched = [module.source(i) for i in items if module.objects.kind(i) != "variable"]
+        watched = [module.source(i) for i in items if module.kinds.of(i) != "variable"]
         lines += [f"{indent}{tape}.watch({text})" for text in watched]
         for statement in lead:
             text = module.source(statement).split("\n")

@@ -144,7 +144,7 @@ class IgnoredPrediction(Rule):
             if module.inside(call, function)
         ):
             return True
-        return any(isinstance(node, ast.Name) and module.objects.is_self(node) for node in ast.walk(function))
+        return any(isinstance(node, ast.Name) and module.classes.is_self(node) for node in ast.walk(function))
 
     # -------------------------------------------------------------- loss(y, y)
 
@@ -175,7 +175,7 @@ class IgnoredPrediction(Rule):
         name = module.call_name(call) or ""
         if name.startswith("keras.losses."):
             return True
-        return module.objects.kind(call.func) == "loss"
+        return module.kinds.of(call.func) == "loss"
 
     def _unread_predictions(self, module: Module, call: ast.Call) -> list[str]:
         """The names around `call` that hold a model's output which nothing reads."""

@@ -138,7 +138,7 @@ class LayersNotChained(Rule):
         function = module.function(statement)
         owner = module.method_class(function) if function is not None else None
         if owner is not None and getattr(function, "name", "") in ("call", "__call__"):
-            return module.objects.class_kind(owner) in ("layer", "model", "module")
+            return module.classes.kind(owner) in ("layer", "model", "module")
         data = statement.value.args[0]  # type: ignore[attr-defined]
         inline = isinstance(statement.value.func, ast.Call)  # type: ignore[attr-defined]
         names = [module.call_name(origin) for origin in module.objects.origins(data)]
@@ -156,7 +156,7 @@ class LayersNotChained(Rule):
                 continue
             function = module.function(loop)
             owner = module.method_class(function) if function is not None else None
-            if owner is None or module.objects.class_kind(owner) not in ("layer", "model", "module"):
+            if owner is None or module.classes.kind(owner) not in ("layer", "model", "module"):
                 continue
             if getattr(function, "name", "") not in ("call", "__call__") or not self._is_layer(module, call):
                 continue
@@ -192,7 +192,7 @@ class LayersNotChained(Rule):
                 and isinstance(call.func, ast.Attribute)
             ):
                 continue
-            if getattr(function, "name", "") != "call" or not module.objects.is_self(call.func.value):
+            if getattr(function, "name", "") != "call" or not module.classes.is_self(call.func.value):
                 continue
             name = call.args[0].id
             names = [module.call_name(origin) or "" for origin in module.objects.origins(call.func)]

@@ -122,9 +122,9 @@ class LossFactory(Rule):
 
     def _function(self, module: Module, node: ast.expr) -> Function | None:
         """The one function of this module that a name or `self.name` stands for."""
-        if isinstance(node, ast.Attribute) and module.objects.is_self(node.value):
+        if isinstance(node, ast.Attribute) and module.classes.is_self(node.value):
             owner = module.class_of(node)
-            return module.objects.method(owner, node.attr) if owner is not None else None
+            return module.classes.method(owner, node.attr) if owner is not None else None
         if not isinstance(node, ast.Name):
             return None
         found = [d.node for d in module.definitions(node)]

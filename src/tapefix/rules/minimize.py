@@ -121,9 +121,9 @@ class Minimize(Rule):
             if any(isinstance(o, ast.Lambda) and isinstance(o.body, ast.Name) for o in origins):
                 return None
             return f"{module.source(loss)}()"
-        if isinstance(loss, ast.Attribute) and module.objects.is_self(loss.value):
+        if isinstance(loss, ast.Attribute) and module.classes.is_self(loss.value):
             owner = module.class_of(loss)
-            method = module.objects.method(owner, loss.attr) if owner is not None else None
+            method = module.classes.method(owner, loss.attr) if owner is not None else None
             return f"{module.source(loss)}()" if method is not None else None
         return None
 
@@ -137,7 +137,7 @@ class Minimize(Rule):
             return f"{text}()"
         return (
             f"[{text}]"
-            if module.objects.kind(variables) == "variable"
+            if module.kinds.of(variables) == "variable"
             and isinstance(variables, (ast.Name, ast.Attribute))
             and not self._holds_list(origins)
             else text

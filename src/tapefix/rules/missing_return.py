@@ -90,7 +90,7 @@ class MissingReturn(Rule):
         owner = module.method_class(function)
         # A model with a training step of its own may have a `call` that nobody calls.
         return not (
-            need.kind == "model" and owner is not None and module.objects.method(owner, "train_step") is not None
+            need.kind == "model" and owner is not None and module.classes.method(owner, "train_step") is not None
         )
 
     def _last(self, module: Module, function: ast.FunctionDef, places: list[End], need: Need) -> Last | None:

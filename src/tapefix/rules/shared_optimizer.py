@@ -190,7 +190,7 @@ class SharedOptimizer(Rule):
         return f"{optimizer}.build(" in module.text or any(
             isinstance(c.func, ast.Attribute)
             and c.func.attr == "build"
-            and module.objects.kind(c.func.value) == "optimizer"
+            and module.kinds.of(c.func.value) == "optimizer"
             for c in module.calls
         )
 

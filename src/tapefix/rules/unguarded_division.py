@@ -227,7 +227,7 @@ def _names(module: Module, node: ast.expr) -> set[Def]:
 def _is_zero_weight(module: Module, denominator: ast.expr) -> bool:
     """Is the denominator a variable that is initialised with zeros?"""
     for origin in module.objects.origins(denominator):
-        if isinstance(origin, ast.Call) and module.objects.made_kind(origin) == "variable":
+        if isinstance(origin, ast.Call) and module.kinds.made(origin) == "variable":
             for value in [
                 *origin.args,
                 *[k.value for k in origin.keywords if k.arg in ("initializer", "initial_value", None)],

@@ -60,8 +60,8 @@ class UntrackedVariable(Rule):
     tokens = ("Variable(", "Module)", "Model)", "Layer)")
 
     def check(self, module: Module) -> Iterator[Finding]:
-        for owner in module.objects.classes.values():
-            kind = module.objects.class_kind(owner)
+        for owner in module.classes.by_name.values():
+            kind = module.classes.kind(owner)
             if kind in ("layer", "model") and module.keras >= 3:
                 yield from self._of_keras(module, owner)
             elif kind == "module" and module.keras >= 3:
@@ -72,13 +72,13 @@ class UntrackedVariable(Rule):
     # -------------------------------------------------------------- tf.Variable on a Keras object
 
     def _of_keras(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
-        if any(module.objects.method(owner, name) is not None for name in _LISTS):
+        if any(module.classes.method(owner, name) is not None for name in _LISTS):
             return
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             target, value = node.targets[0], node.value
             if module.class_of(node) is not owner or not (
-                isinstance(target, ast.Attribute) and module.objects.is_self(target.value)
+                isinstance(target, ast.Attribute) and module.classes.is_self(target.value)
             ):
                 continue
             if (
@@ -147,16 +147,16 @@ class UntrackedVariable(Rule):
                     or module.function(node) is None
                     or getattr(module.function(node), "name", "") not in ("__init__", "build")
                 )
-        return forward and len(module.objects.attribute_writes.get((owner, name), ())) == 1
+        return forward and len(module.classes.attribute_writes.get((owner, name), ())) == 1
 
     # -------------------------------------------------------------- Keras layers on a tf.Module
 
     def _of_module(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
-        if any(module.objects.method(owner, name) is not None for name in _LISTS):
+        if any(module.classes.method(owner, name) is not None for name in _LISTS):
             return
         parts: list[str] = []
         first: ast.expr | None = None
-        for (holder, name), writes in module.objects.attribute_writes.items():
+        for (holder, name), writes in module.classes.attribute_writes.items():
             if holder is not owner:
                 continue
             kinds = [self._holds_layers(module, value) for value, path in writes if not path]
@@ -164,7 +164,7 @@ class UntrackedVariable(Rule):
             if shape is not None:
                 parts.append(shape.format(f"self.{name}"))
                 first = first or writes[0][0]
-        method = module.objects.method(owner, "__init__")
+        method = module.classes.method(owner, "__init__")
         if first is None or method is None or method not in owner.body or not self._is_trained(module, owner):
             return
         listed = ", ".join(dict.fromkeys(parts))
@@ -196,13 +196,13 @@ class UntrackedVariable(Rule):
         """A block of layers in a class of its own that is no layer, held by a model."""
         if owner.decorator_list or owner.keywords or len(owner.bases) > 1:
             return
-        held = [n for (o, n), writes in module.objects.attribute_writes.items() if o is owner]
+        held = [n for (o, n), writes in module.classes.attribute_writes.items() if o is owner]
         layers = [
             n
             for n in held
-            if any(self._holds_layers(module, v) for v, path in module.objects.attribute_writes[owner, n] if not path)
+            if any(self._holds_layers(module, v) for v, path in module.classes.attribute_writes[owner, n] if not path)
         ]
-        start, forward = module.objects.method(owner, "__init__"), module.objects.method(owner, "__call__")
+        start, forward = module.classes.method(owner, "__init__"), module.classes.method(owner, "__call__")
         if not layers or start is None or set(held) & _LAYER_NAMES:
             return
         holder = self._holder(module, owner)
@@ -230,8 +230,8 @@ class UntrackedVariable(Rule):
 
     def _holder(self, module: Module, owner: ast.ClassDef) -> ast.ClassDef | None:
         """The Keras class of this module that has an instance as an attribute, or in a list."""
-        for (holder, _), writes in module.objects.attribute_writes.items():
-            if module.objects.class_kind(holder) not in ("layer", "model"):
+        for (holder, _), writes in module.classes.attribute_writes.items():
+            if module.classes.kind(holder) not in ("layer", "model"):
                 continue
             for value, path in writes:
                 made = [*module.objects.origins(value), *module.objects.members(value)]
@@ -259,7 +259,7 @@ class UntrackedVariable(Rule):
 
     def _is_layer(self, module: Module, node: ast.expr) -> bool:
         origins = module.objects.origins(node)
-        return bool(origins) and all(module.objects.made_kind(o) in ("layer", "model") for o in origins)
+        return bool(origins) and all(module.kinds.made(o) in ("layer", "model") for o in origins)
 
     def _is_trained(self, module: Module, owner: ast.ClassDef) -> bool:
         """Does the file read `trainable_variables` of an instance, or of self in the class?"""
@@ -267,7 +267,7 @@ class UntrackedVariable(Rule):
             assert isinstance(node, ast.Attribute)
             if node.attr != "trainable_variables":
                 continue
-            if module.objects.is_self(node.value) and module.class_of(node) is owner:
+            if module.classes.is_self(node.value) and module.class_of(node) is owner:
                 return True
             if owner in [module.objects.instance_class(o) for o in module.objects.origins(node.value)]:
                 return True

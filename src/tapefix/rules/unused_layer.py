@@ -86,13 +86,13 @@ class UnusedLayer(Rule):
         """Where the layer is made: by its name, or by the attribute that holds it."""
         last = owner.rpartition("/")[2]
         for call in module.calls:
-            if module.objects.made_kind(call) not in ("layer", "model"):
+            if module.kinds.made(call) not in ("layer", "model"):
                 continue
             if any(
                 k.arg == "name" and isinstance(k.value, ast.Constant) and k.value.value == last for k in call.keywords
             ):
                 return call
-        for (_, name), writes in module.objects.attribute_writes.items():
+        for (_, name), writes in module.classes.attribute_writes.items():
             if name == last and isinstance(writes[0][0], ast.Call):
                 return writes[0][0]
         return None

@@ -124,7 +124,7 @@ class UnwatchedSource(Rule):
         """`tensor` where the text shows that nobody watches it, `array`, `maybe` where it may be; None: all is well."""
         if not isinstance(item, (ast.Name, ast.Attribute)) or _watched(module, tape, item):
             return None
-        if module.objects.kind(item) is not None or (isinstance(item, ast.Attribute) and item.attr in VARIABLE_LISTS):
+        if module.kinds.of(item) is not None or (isinstance(item, ast.Attribute) and item.attr in VARIABLE_LISTS):
             return None
         definitions = _definitions(module, item)
         inside = [d for d in definitions if module.inside(d.node, tape.block)]
@@ -257,7 +257,7 @@ def _connected(module: Module, tape: Tape, definition: Def) -> bool:
         (
             isinstance(v, ast.Call)
             and (
-                module.objects.made_kind(v) == "variable"
+                module.kinds.made(v) == "variable"
                 or module.training.is_forward(v)
                 or (module.call_name(v) is None and not module.objects.callees(v))
             )
@@ -319,7 +319,7 @@ class _Kinds:
 
     def _call(self, node: ast.Call) -> set[str]:
         objects = self.module.objects
-        if objects.made_kind(node) == "variable":
+        if self.module.kinds.made(node) == "variable":
             return {"variable"}
         name = self.module.call_name(node) or ""
         if name.startswith("np."):

@@ -148,7 +148,7 @@ class VariableNotTrained(Rule):
             if made is None:
                 continue
             owner = module.class_of(call)
-            if owner is not None and module.objects.class_kind(owner) in ("model", "layer", "module"):
+            if owner is not None and module.classes.kind(owner) in ("model", "layer", "module"):
                 continue  # its owner lists its variables
             found.setdefault(made, []).append(call)
         return found
@@ -156,10 +156,10 @@ class VariableNotTrained(Rule):
     def _is_fresh(self, module: Module, made: ast.Call) -> bool:
         """Does this call make a network with random weights?"""
         owner = module.class_of(made)
-        if owner is not None and module.objects.class_kind(owner) in ("model", "layer", "module"):
+        if owner is not None and module.classes.kind(owner) in ("model", "layer", "module"):
             return False
         if module.objects.instance_class(made) is not None:
-            return module.objects.made_kind(made) in ("model", "layer")
+            return module.kinds.made(made) in ("model", "layer")
         name = module.call_name(made) or ""
         if name in ("keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential"):
             return not any("applications" in (module.call_name(c) or "") for c in module.calls)
@@ -207,7 +207,7 @@ class VariableNotTrained(Rule):
         if isinstance(parent, ast.Call) and node in parent.args:
             made = module.objects.instance_class(parent)
             if made is not None:
-                return module.objects.class_kind(made) is None
+                return module.classes.kind(made) is None
             return bool(module.objects.callees(parent)) and not module.training.is_forward(parent)
         return False
 
@@ -318,10 +318,10 @@ class VariableNotTrained(Rule):
             bound = module.reaching.bindings.get(target, [])
             uses: list[ast.AST] = list(bound[0].uses) if bound else []
             spelled = target.id
-        elif isinstance(target, ast.Attribute) and module.objects.is_self(target.value) and owner is not None:
-            if module.objects.class_kind(owner) is not None or any(module.name(b) is None for b in owner.bases):
+        elif isinstance(target, ast.Attribute) and module.classes.is_self(target.value) and owner is not None:
+            if module.classes.kind(owner) is not None or any(module.name(b) is None for b in owner.bases):
                 return False
-            if len(module.objects.attribute_writes.get((owner, target.attr), ())) != 1:
+            if len(module.classes.attribute_writes.get((owner, target.attr), ())) != 1:
                 return False
             uses = [n for n in module.all(ast.Attribute) if n.attr == target.attr and isinstance(n.ctx, ast.Load)]  # type: ignore[attr-defined]
             spelled = target.attr

@@ -112,7 +112,7 @@ class VariableOverwritten(Rule):
             if not isinstance(left, ast.Name) or not names or not self._from_gradient(module, generator.iter, asked):
                 continue
             if not any(
-                module.objects.made_kind(o) == "variable" for o in module.objects.members(names[0])
+                module.kinds.made(o) == "variable" for o in module.objects.members(names[0])
             ) or not self._repeated(module, node):
                 continue
             method = _METHODS[type(comp.elt.op)]
@@ -157,7 +157,7 @@ class VariableOverwritten(Rule):
                     origins += module.objects.origins(value)
         elif isinstance(target, ast.Subscript):
             origins = module.objects.members(target.value)
-        return any(module.objects.made_kind(o) == "variable" for o in origins)
+        return any(module.kinds.made(o) == "variable" for o in origins)
 
     @staticmethod
     def _repeated(module: Module, node: ast.AST) -> bool:
@@ -208,6 +208,6 @@ def _over_variables(module: Module, definition: Def) -> bool:
         for origin in module.objects.origins(vertex):
             if isinstance(origin, ast.Attribute) and origin.attr in VARIABLE_LISTS:
                 return True
-        if any(module.objects.made_kind(o) == "variable" for o in module.objects.members(vertex)):
+        if any(module.kinds.made(o) == "variable" for o in module.objects.members(vertex)):
             return True
     return False

@@ -122,11 +122,11 @@ class VariablesBeforeBuild(Rule):
                     yield _Capture(node, target, node.value, list(made[0].uses))
             elif (
                 isinstance(target, ast.Attribute)
-                and module.objects.is_self(target.value)
-                and not module.objects.is_self(node.value.value)
+                and module.classes.is_self(target.value)
+                and not module.classes.is_self(node.value.value)
             ):
                 owner = module.class_of(node)
-                writes = module.objects.attribute_writes.get((owner, target.attr), []) if owner is not None else []
+                writes = module.classes.attribute_writes.get((owner, target.attr), []) if owner is not None else []
                 if len(writes) == 1:
                     reads: list[ast.expr] = [
                         n
@@ -134,7 +134,7 @@ class VariablesBeforeBuild(Rule):
                         if isinstance(n, ast.Attribute)
                         and n.attr == target.attr
                         and isinstance(n.ctx, ast.Load)
-                        and module.objects.is_self(n.value)
+                        and module.classes.is_self(n.value)
                         and module.class_of(n) is owner
                     ]
                     yield _Capture(node, target, node.value, reads)
@@ -162,7 +162,7 @@ class VariablesBeforeBuild(Rule):
             assert isinstance(origin, ast.Call)
             made = module.objects.instance_class(origin)
             if made is not None:
-                if module.objects.class_kind(made) != "model" or _builds_itself(module, made):
+                if module.classes.kind(made) != "model" or _builds_itself(module, made):
                     return False
             elif module.call_name(origin) not in ("keras.Sequential", "keras.models.Sequential") or not _plain_layers(
                 module, origin
@@ -262,7 +262,7 @@ class VariablesBeforeBuild(Rule):
             return None
         wanted = set(module.definitions(root))
         for read in capture.reads:
-            if module.objects.is_self(root):
+            if module.classes.is_self(root):
                 continue
             scope = module.scope(read)
             if set(scope.lookup(root.id)) - wanted:
@@ -276,16 +276,16 @@ class VariablesBeforeBuild(Rule):
 
 def _builds_itself(module: Module, made: ast.ClassDef) -> bool:
     """Does the class make variables in its __init__: own weights, build(), layers that are called or built?"""
-    for current in module.objects.bases(made):
+    for current in module.classes.bases(made):
         start = next((s for s in current.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
         for node in ast.walk(start) if start is not None else ():
             if not isinstance(node, ast.Call):
                 continue
-            if module.objects.made_kind(node) == "variable" or module.objects.callees(node):
+            if module.kinds.made(node) == "variable" or module.objects.callees(node):
                 return True
             if isinstance(node.func, ast.Attribute) and node.func.attr in _BUILDERS:
                 return True
-            kind = module.objects.made_kind(node)
+            kind = module.kinds.made(node)
             if (
                 kind == "model"
                 or (kind == "layer" and module.objects.instance_class(node) is not None)
@@ -294,7 +294,7 @@ def _builds_itself(module: Module, made: ast.ClassDef) -> bool:
                 return True
     return not any(
         isinstance(s, ast.FunctionDef) and s.name == "__init__"
-        for current in module.objects.bases(made)
+        for current in module.classes.bases(made)
         for s in current.body
     )
 

@@ -64,7 +64,7 @@ class WeightOverwritten(Rule):
         for node in module.all(ast.Assign, ast.AugAssign):
             assert isinstance(node, (ast.Assign, ast.AugAssign))
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if not (isinstance(target, ast.Attribute) and module.objects.is_self(target.value)):
+            if not (isinstance(target, ast.Attribute) and module.classes.is_self(target.value)):
                 continue
             amount, operator = self._step(node, target)
             if amount is None or operator not in _METHODS:
@@ -72,7 +72,7 @@ class WeightOverwritten(Rule):
             owner, function = module.class_of(node), module.function(node)
             if owner is None or getattr(function, "name", "") in ("__init__", "build", "reset_state"):
                 continue
-            if module.objects.class_kind(owner) not in ("layer", "model", "metric") or not self._is_weight(
+            if module.classes.kind(owner) not in ("layer", "model", "metric") or not self._is_weight(
                 module, owner, target.attr
             ):
                 continue
@@ -101,8 +101,8 @@ class WeightOverwritten(Rule):
 
     def _is_weight(self, module: Module, owner: ast.ClassDef, name: str) -> bool:
         """Is the attribute made with add_weight, or as a Keras variable, and never as anything else but by steps?"""
-        for holder in module.objects.bases(owner):
-            for value, path in module.objects.attribute_writes.get((holder, name), []):
+        for holder in module.classes.bases(owner):
+            for value, path in module.classes.attribute_writes.get((holder, name), []):
                 made = isinstance(value, ast.Call) and not path
                 if made and isinstance(value.func, ast.Attribute) and value.func.attr in ("add_weight", "add_variable"):  # type: ignore[attr-defined]
                     return True

@@ -76,7 +76,7 @@ class WrongSources(Rule):
         for origin in module.objects.origins(sources):
             if not (isinstance(origin, ast.Call) and isinstance(origin.func, ast.Attribute)) or origin.args:
                 continue
-            if origin.func.attr == "get_weights" and module.objects.kind(origin.func.value) in ("model", "layer"):
+            if origin.func.attr == "get_weights" and module.kinds.of(origin.func.value) in ("model", "layer"):
                 edits = [
                     ReplaceExpression(
                         module.span(origin), "$model.trainable_variables", {"model": module.span(origin.func.value)}
@@ -105,7 +105,7 @@ class WrongSources(Rule):
                 if (
                     isinstance(node, ast.Call)
                     and module.training.is_forward(node)
-                    and module.objects.kind(node.func) == "model"
+                    and module.kinds.of(node.func) == "model"
                 ):
                     called[ast.unparse(node.func)] = node.func
         called = {text: func for text, func in called.items() if _is_plain(func)}
@@ -150,15 +150,15 @@ class WrongSources(Rule):
             node.attr in VARIABLE_LISTS or node.attr in ("input", "inputs", "output", "outputs", "kernel", "bias")
         ):
             return False
-        if module.objects.is_self(node):
+        if module.classes.is_self(node):
             owner = module.class_of(node)
-            return owner is not None and module.objects.class_kind(owner) in ("model", "layer")
+            return owner is not None and module.classes.kind(owner) in ("model", "layer")
         origins = module.objects.origins(node)
         if isinstance(node, ast.Name) and not all(
-            module.objects.made_kind(o) in ("model", "layer") for o in origins if isinstance(o, ast.Call)
+            module.kinds.made(o) in ("model", "layer") for o in origins if isinstance(o, ast.Call)
         ):
             return False
-        return module.objects.kind(node) in ("model", "layer")
+        return module.kinds.of(node) in ("model", "layer")
 
     @staticmethod
     def _zipped(module: Module, node: ast.expr, method: str | None) -> list[Edit]:
@@ -225,8 +225,8 @@ def _is_plain(node: ast.expr) -> bool:
 
 def _is_keras(module: Module, node: ast.expr) -> bool:
     """Does the text show that this is made by Keras? (Other libraries have lists of the same name.)"""
-    if module.objects.is_self(node):
+    if module.classes.is_self(node):
         owner = module.class_of(node)
-        return owner is not None and module.objects.class_kind(owner) in ("model", "layer")
+        return owner is not None and module.classes.kind(owner) in ("model", "layer")
     origins = module.objects.origins(node)
-    return bool(origins) and all(module.objects.made_kind(o) in ("model", "layer") for o in origins)
+    return bool(origins) and all(module.kinds.made(o) in ("model", "layer") for o in origins)

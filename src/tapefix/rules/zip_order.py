@@ -121,7 +121,7 @@ class ZipOrder(Rule):
             "belongs to which variable.",
             label="not in pairs",
             candidates=candidates,
-            certain=variables is None or module.objects.kind(call.func.value) == "optimizer",  # type: ignore[attr-defined]
+            certain=variables is None or module.kinds.of(call.func.value) == "optimizer",  # type: ignore[attr-defined]
             advice="" if candidates else "Pass zip(gradients, variables).",
         )
 
@@ -142,7 +142,7 @@ class ZipOrder(Rule):
             for o in origins
         ):
             return False
-        return True if module.objects.kind(sources) == "variable" else None
+        return True if module.kinds.of(sources) == "variable" else None
 
 
 def _are_variables(node: ast.expr) -> bool:
