@@ -9,68 +9,33 @@ from __future__ import annotations
 import ast
 import math
 import re
-import struct
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from tapefix.analysis.intervals import (
+    INF,
+    NOT_NEGATIVE,
+    TOP,
+    UNIT,
+    Range,
+    bound,
+    combine,
+    exp,
+    float32,
+    sum_of,
+    union,
+)
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
-INF = math.inf
 _SMALL_NAME = re.compile(
     r"(^|_)(eps\w*|epsilon|smooth\w*|tiny|small\w*|fuzz|jitter|safe\w*|min_?\w*)($|_)", re.IGNORECASE
 )
 _LABEL = re.compile(r"^(y|y_?true|labels?|targets?|truth|class(es)?|class_id)$", re.IGNORECASE)
 
 
-def float32(value: float) -> float:
-    """The float32 nearest to a number."""
-    try:
-        return float(struct.unpack("f", struct.pack("f", value))[0])
-    except OverflowError:
-        return math.copysign(INF, value)
-
-
-class Range(NamedTuple):
-    """All numbers from `low` to `high`, both of which may be reached.
-
-    `guarded` says that something was done to keep the value away from trouble (an epsilon added, a clip) even where
-    the bounds are not known. `source` names what produces the value, where it matters: softmax, sigmoid, prediction,
-    output (of a layer without activation), linear (a matrix product), relu, picked.
-    """
-
-    low: float = -INF
-    high: float = INF
-    guarded: bool = False
-    source: str = ""
-
-    @property
-    def positive(self) -> bool:
-        return self.low > 0
-
-    @property
-    def probability(self) -> bool:
-        return self.low >= 0 and self.high <= 1
-
-    @property
-    def unknown(self) -> bool:
-        return self.low == -INF and self.high == INF
-
-    @property
-    def constant(self) -> float | None:
-        return self.low if self.low == self.high and math.isfinite(self.low) else None
-
-    @property
-    def zero_free(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-
-TOP = Range()
-UNIT = Range(0.0, 1.0)
-NOT_NEGATIVE = Range(0.0, INF)
 _GUARD = Range(1e-7, 1e-3, guarded=True)
 
 # Operations whose results are some of the numbers that they are given, or lie between these.
@@ -143,9 +108,9 @@ class Ranges:
         if isinstance(node, ast.Subscript):
             return self._subscript(node)
         if isinstance(node, ast.IfExp):
-            return _union([self.of(node.body), self.of(node.orelse)])
+            return union([self.of(node.body), self.of(node.orelse)])
         if isinstance(node, (ast.Tuple, ast.List)):
-            return _union([self.of(item) for item in node.elts])
+            return union([self.of(item) for item in node.elts])
         if isinstance(node, (ast.NamedExpr, ast.Starred)):
             return self.of(node.value)
         return self._call(node) if isinstance(node, ast.Call) else TOP
@@ -154,7 +119,7 @@ class Ranges:
 
     def _name(self, node: ast.Name) -> Range:
         definitions = self.module.definitions(node)
-        found = _union([self.definition(d) for d in definitions]) if definitions else TOP
+        found = union([self.definition(d) for d in definitions]) if definitions else TOP
         given = all(d.kind in ("parameter", "import") for d in definitions)
         return _GUARD if given and found.unknown and not found.source and _SMALL_NAME.search(node.id) else found
 
@@ -170,8 +135,8 @@ class Ranges:
         if definition.kind == "parameter":
             return self._parameter(definition)
         if definition.kind == "augment" and isinstance(definition.node, ast.AugAssign) and value is not None:
-            before = _union([self.definition(d) for d in definition.previous])
-            return self._combine(definition.node.op, before, self.of(value))
+            before = union([self.definition(d) for d in definition.previous])
+            return combine(definition.node.op, before, self.of(value))
         if definition.kind not in ("assign", "with", "loop") or value is None:
             return TOP
         for index in definition.path:
@@ -185,10 +150,10 @@ class Ranges:
         if isinstance(value, ast.Call) and len(definition.path) == 1 and self.module.training.is_forward(value):
             layers = self.module.layers.outputs(value.func, index=definition.path[0])
             if layers:
-                return _union([self.activation(layer) for layer in layers])
+                return union([self.activation(layer) for layer in layers])
         # Of a function that returns several values, the one in question.
         parts = [part for part in self.module.flow.unpacked(value, definition.path) if isinstance(part, ast.expr)]
-        return _union([self.of(part) for part in parts]) if parts else TOP
+        return union([self.of(part) for part in parts]) if parts else TOP
 
     def _parameter(self, definition: Def) -> Range:
         training, objects = self.module.training, self.module.objects
@@ -197,13 +162,13 @@ class Ranges:
             return TOP
         if function in training.losses and training.prediction_parameter(function) is definition:
             activations = [self.activation(layer) for layer in self.module.layers.of_prediction(function)]
-            found = _union(activations) if activations else TOP
+            found = union(activations) if activations else TOP
             # Of several outputs, one that is positive by its activation may be the one in question.
             return found._replace(source=found.source or "prediction", guarded=any(a.guarded for a in activations))
         arguments = objects.arguments_of(definition)
         if not arguments:
             return TOP
-        found = _union([self.of(a) for a in arguments])
+        found = union([self.of(a) for a in arguments])
         # A default says little about what others pass, unless it is an epsilon.
         return TOP if not objects.call_sites.get(function) and not 0 < found.low <= 1e-2 else found
 
@@ -218,7 +183,7 @@ class Ranges:
         if node.attr in ("T", "real", "values"):
             return self.of(node.value)
         found = [self.of(value) for value, path in self.module.objects.attribute_values(node) if not path]
-        result = _union(found) if found else TOP
+        result = union(found) if found else TOP
         return _GUARD if result.unknown and not result.source and _SMALL_NAME.search(node.attr) else result
 
     def _subscript(self, node: ast.Subscript) -> Range:
@@ -237,7 +202,7 @@ class Ranges:
             return NOT_NEGATIVE
         if isinstance(op, ast.Sub) and self._is_maximum_of(right, left):
             return Range(-INF, 0.0)
-        return self._combine(op, self.of(left), self.of(right))
+        return combine(op, self.of(left), self.of(right))
 
     def _is_maximum_of(self, node: ast.expr, value: ast.expr) -> bool:
         """Is `node` the largest element of `value` (also through a name)?"""
@@ -249,46 +214,6 @@ class Ranges:
                 if operation in ("reduce_max", "max", "amax") and origin.args:
                     return ast.dump(origin.args[0]) == ast.dump(value)
         return False
-
-    def _combine(self, op: ast.operator, a: Range, b: Range) -> Range:
-        guarded = a.guarded or b.guarded
-        if isinstance(op, ast.Add):
-            guarded = (
-                guarded or any(x.constant is not None and x.constant > 0 for x in (a, b)) or a.positive or b.positive
-            )
-            return Range(_sum(a.low, b.low), _sum(a.high, b.high), guarded, _linear(a, b))
-        if isinstance(op, ast.Sub):
-            # A sum of logits stays one, and so does its difference.
-            return Range(_sum(a.low, -b.high), _sum(a.high, -b.low), guarded, _linear(a, b))
-        if isinstance(op, ast.Mult):
-            low, high = _products(a, b)
-            return Range(low, high, (a.guarded or a.positive) and (b.guarded or b.positive), _linear(a, b))
-        if isinstance(op, ast.MatMult):
-            return Range(source="linear")
-        if isinstance(op, (ast.Div, ast.FloorDiv)):
-            if b.low > 0:
-                low, high = _products(a, Range(1 / b.high if b.high != INF else 0.0, 1 / b.low))
-                return Range(low, high, a.guarded, _linear(a, b))
-            return Range(0.0, INF) if a.low >= 0 and b.low >= 0 else TOP
-        if isinstance(op, ast.Pow):
-            return self._power(a, b)
-        if isinstance(op, ast.Mod) and b.low > 0:
-            return Range(0.0, b.high)
-        return TOP
-
-    @staticmethod
-    def _power(a: Range, b: Range) -> Range:
-        exponent = b.constant
-        if exponent is not None and exponent > 0 and exponent % 2 == 0 and a.low < 0:
-            return NOT_NEGATIVE
-        if a.low < 0:
-            return TOP
-        if exponent is not None and exponent > 0:
-            high = INF if a.high == INF else _try(lambda: a.high**exponent)
-            return Range(float32(_try(lambda: a.low**exponent)), float32(high), a.guarded)
-        if a.probability and b.low >= 0:
-            return Range(0.0, 1.0, a.guarded)
-        return Range(0.0, INF, a.guarded)
 
     # -------------------------------------------------------------- calls
 
@@ -303,12 +228,12 @@ class Ranges:
         callees = module.objects.callees(node)
         if callees:
             values = [self.of(value) for callee in callees for value in module.objects.returns.get(callee, [])]
-            return _union(values) if values else TOP
+            return union(values) if values else TOP
         if module.training.is_forward(node):
             layers = module.layers.outputs(node.func) or module.layers.of_value(node)
-            return _union([self.activation(layer) for layer in layers]) if layers else TOP
+            return union([self.activation(layer) for layer in layers]) if layers else TOP
         if isinstance(node.func, ast.Attribute) and node.func.attr in SAME | _SUMS and module.call_name(node) is None:
-            return _sum_of(self.of(node.func.value)) if node.func.attr in _SUMS else self.of(node.func.value)
+            return sum_of(self.of(node.func.value)) if node.func.attr in _SUMS else self.of(node.func.value)
         return TOP
 
     def _other_name(self, node: ast.Call) -> str | None:
@@ -338,7 +263,7 @@ class Ranges:
             and operation[:3] in ("max", "min")
             and not _is_axis(node, operation)
         ):
-            return self._bound(operation[:3], self.of(first), self.of(second))
+            return bound(operation[:3], self.of(first), self.of(second))
         if (
             operation in ("add", "subtract", "multiply", "divide", "truediv", "div", "pow", "power", "mul")
             and second is not None
@@ -354,7 +279,7 @@ class Ranges:
         if operation in ("exp", "expm1"):
             inner = self.of(first)
             shift = 1.0 if operation == "expm1" else 0.0
-            return Range(float32(_exp(inner.low)) - shift, float32(_exp(inner.high)) - shift)
+            return Range(float32(exp(inner.low)) - shift, float32(exp(inner.high)) - shift)
         if operation == "sqrt":
             inner = self.of(first)
             low = math.sqrt(inner.low) if inner.low > 0 else 0.0
@@ -365,7 +290,7 @@ class Ranges:
             low = math.log(inner.low + shift) if inner.low + shift > 0 else -INF
             return Range(low, math.log(inner.high + shift) if 0 < inner.high + shift < INF else INF)
         if operation in _SUMS:
-            return _sum_of(self.of(first))
+            return sum_of(self.of(first))
         if operation in ("reduce_prod", "prod", "cumprod"):
             inner = self.of(first)
             return Range(0.0, 1.0 if inner.high <= 1 else INF) if inner.low >= 0 else TOP
@@ -403,68 +328,12 @@ class Ranges:
         guarded = inner.guarded or low.low == -INF or low.guarded
         return Range(max(inner.low, low.low), min(inner.high, high.high), guarded, inner.source)
 
-    @staticmethod
-    def _bound(which: str, a: Range, b: Range) -> Range:
-        guarded = a.guarded or b.guarded
-        if which == "max":
-            return Range(max(a.low, b.low), max(a.high, b.high), guarded)
-        return Range(min(a.low, b.low), min(a.high, b.high), guarded)
-
     def _where(self, node: ast.Call) -> Range:
         taken, other = self.of(node.args[1]), self.of(node.args[2])
         # `where(x > 0, x, 1.0)` is the guard itself: the condition keeps out what the constant replaces.
         guard = (taken.positive and taken.high < INF) or (other.positive and other.high < INF)
-        joined = _union([taken, other])
+        joined = union([taken, other])
         return joined._replace(guarded=True) if guard else joined
-
-
-def _union(ranges: Iterable[Range]) -> Range:
-    found = list(ranges)
-    if not found:
-        return TOP
-    sources = [r.source for r in found]
-    return Range(
-        min(r.low for r in found),
-        max(r.high for r in found),
-        all(r.guarded for r in found),
-        next((s for s in sources if s), "") if len({s for s in sources if s}) <= 1 else "",
-    )
-
-
-def _sum_of(inner: Range) -> Range:
-    # Of numbers of one sign, a sum is at least as far from 0 as each of them.
-    low = inner.low if inner.low >= 0 else -INF
-    high = inner.high if inner.high <= 0 else INF
-    return Range(low, high, inner.guarded)
-
-
-def _linear(a: Range, b: Range) -> str:
-    return "linear" if "linear" in (a.source, b.source) else ""
-
-
-def _sum(a: float, b: float) -> float:
-    total = a + b
-    return (
-        total
-        if math.isnan(total) is False and math.isinf(total)
-        else (float32(total) if not math.isnan(total) else -INF)
-    )
-
-
-def _products(a: Range, b: Range) -> tuple[float, float]:
-    values = [0.0 if x == 0 or y == 0 else x * y for x in (a.low, a.high) for y in (b.low, b.high)]
-    return float32(min(values)), float32(max(values))
-
-
-def _exp(value: float) -> float:
-    return INF if value > 88.7 else math.exp(max(value, -200.0))
-
-
-def _try(compute: object) -> float:
-    try:
-        return float(compute())  # type: ignore[operator]
-    except (OverflowError, ValueError, ZeroDivisionError):
-        return INF
 
 
 def _is_axis(call: ast.Call, operation: str) -> bool:

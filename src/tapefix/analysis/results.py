@@ -317,7 +317,7 @@ class Results:
                     continue
                 for read in self.module.all(ast.Attribute):
                     same = read.attr == target.attr and isinstance(read.ctx, ast.Load)  # type: ignore[attr-defined]
-                    if same and self.module.class_of(read) is owner and self.classes.is_self(read.value):  # type: ignore[attr-defined]
+                    if same and self.module.class_of(read) is owner and self.module.classes.is_self(read.value):  # type: ignore[attr-defined]
                         found = self.strict_use(read, depth - 1)
                         if found is not None:
                             return found

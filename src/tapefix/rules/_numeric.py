@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapefix.analysis.ranges import SAME, Range
+from tapefix.analysis.intervals import Range
+from tapefix.analysis.ranges import SAME
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
 
 if TYPE_CHECKING:
