@@ -16,7 +16,7 @@ from pathlib import Path
 from tapefix.codemods.compose import compose
 from tapefix.findings import Candidate, Finding
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
-from tapefix.proof.client import ForkServer, RunRequest
+from tapefix.proof.client import Runner, RunRequest
 from tapefix.proof.run import Run
 from tapefix.proof.table import rows
 from tapefix.proof.verdict import Problem, Promise, judge, problems, unmeasurable
@@ -49,7 +49,7 @@ class Ladder:
 
     def __init__(
         self,
-        server: ForkServer,
+        server: Runner,
         path: str,
         source: Source,
         inspector: Inspector,
@@ -83,6 +83,7 @@ class Ladder:
                     timeout=self.options.timeout,
                     argv=self.options.argv,
                     diagnose=text == self.source.text and seed == 0,
+                    cwd=self.options.cwd,
                 )
             )
         return self._runs[key]

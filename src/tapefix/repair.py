@@ -15,10 +15,10 @@ from tapefix.rules import all_rules
 from tapefix.rules.base import check_all
 from tapefix.text.gate import is_tensorflow_source
 from tapefix.text.source import Source, cannot_parse
-from tapefix.text.suppress import Suppressions, unused_findings
+from tapefix.text.suppress import Suppressions, UnusedSuppression, unused_findings
 
 if TYPE_CHECKING:
-    from tapefix.proof.client import ForkServer
+    from tapefix.proof.client import ForkServer, Runner
     from tapefix.proof.run import Run
 
 # Repairs can uncover others; no real file has needed more rounds than this.
@@ -37,6 +37,8 @@ class Options(NamedTuple):
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    # Where the script is run; None is where tapefix itself runs.
+    cwd: Path | None = None
 
 
 class Inspector:
@@ -61,9 +63,13 @@ class Inspector:
         return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]
 
     def unused_suppressions(self) -> list[Outcome]:
-        looked_for = {rule.code for rule in self.rules}
+        options = self._options
+        looked_for = None
+        if options.select or options.ignore:
+            # Nobody knows whether a comment for a rule that was left out is needed.
+            looked_for = {UnusedSuppression.code, *(rule.code for rule in self.rules)}
         found = unused_findings(self.suppressions, looked_for)
-        return [Outcome(f, reason=f.advice) for f in found if chosen(f.code, self._options)]
+        return [Outcome(f, reason=f.advice) for f in found if chosen(f.code, options)]
 
 
 def chosen(code: str, options: Options) -> bool:
@@ -108,40 +114,57 @@ class Repairer:
         return static_result(path, source.text, inspector, self.options)
 
     def _proved(self, path: str, source: Source, inspector: Inspector) -> FileResult:
-        from tapefix.ladder import Ladder
-        from tapefix.proof.client import ProofUnavailable
-
-        server = self._start_server()
-        try:
-            return Ladder(server, path, source, inspector, self.options, self.progress).climb()
-        except ProofUnavailable as missing:
-            return static_result(path, source.text, inspector, self.options, unproved=str(missing))
+        return proved_result(self._start_server(), path, source, inspector, self.options, self.progress)
 
     def probe(self, path: str, source: Source) -> FileResult:
         """Only run the file and measure its gradients: a table with the column `before`."""
-        from tapefix.proof.client import RunRequest
-        from tapefix.proof.table import rows
-        from tapefix.proof.verdict import failed, unmeasurable
+        return probed_result(self._start_server(), path, source, self.options, self.progress)
 
-        server = self._start_server()
-        server.wait_ready()
-        self.progress("running the script")
-        run = server.submit(
-            RunRequest(
-                Path(path),
-                source.data,
-                steps=self.options.steps,
-                timeout=self.options.timeout,
-                argv=self.options.argv,
-                diagnose=True,
-            )
-        ).result()
-        steps = max((gradient.step for gradient in run.gradients), default=0)
-        failure = failed(run)
-        reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")
-        proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason)
-        notices = tuple(run.missing_protection)
-        return FileResult(path, source.text, source.text, (), proof, notices)
+
+def proved_result(
+    server: Runner,
+    path: str,
+    source: Source,
+    inspector: Inspector,
+    options: Options,
+    progress: Callable[[str], None],
+) -> FileResult:
+    """The result with runs before and after; without them, and with the reason, where no code can be run."""
+    from tapefix.ladder import Ladder
+    from tapefix.proof.client import ProofUnavailable
+
+    try:
+        return Ladder(server, path, source, inspector, options, progress).climb()
+    except ProofUnavailable as missing:
+        return static_result(path, source.text, inspector, options, unproved=str(missing))
+
+
+def probed_result(
+    server: Runner, path: str, source: Source, options: Options, progress: Callable[[str], None]
+) -> FileResult:
+    """What one run of the file as it stands measures."""
+    from tapefix.proof.client import RunRequest
+    from tapefix.proof.table import rows
+    from tapefix.proof.verdict import failed, unmeasurable
+
+    server.wait_ready()
+    progress("running the script")
+    run = server.submit(
+        RunRequest(
+            Path(path),
+            source.data,
+            steps=options.steps,
+            timeout=options.timeout,
+            argv=options.argv,
+            diagnose=True,
+            cwd=options.cwd,
+        )
+    ).result()
+    steps = max((gradient.step for gradient in run.gradients), default=0)
+    failure = failed(run)
+    reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")
+    proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason)
+    return FileResult(path, source.text, source.text, (), proof, tuple(run.missing_protection))
 
 
 def may_apply(candidate: Candidate, options: Options) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -137,3 +140,20 @@ def test_unused_findings() -> None:
     assert unused_findings(suppressions, {"TPF001", "TPF202"}) == []
     assert unused_findings(suppressions, {"TPF101"}) == []
     assert len(unused_findings(suppressions, {"TPF001", "TPF101"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reported"),
+    [
+        ([], True),
+        (["--select", "TPF0,TPF101"], True),
+        (["--select", "TPF101"], False),
+        (["--ignore", "TPF001"], False),
+        (["--ignore", "TPF101"], False),
+    ],
+)
+def test_an_unused_suppression_is_reported(run: Callable[..., Any], options: list[str], reported: bool) -> None:
+    Path("a.py").write_text("import tensorflow as tf\n\nx = tf.ones(3)  # noqa: TPF101\n")
+    ran = run("--output-format", "concise", *options, "a.py")
+    assert ("TPF001" in ran.out) == reported
+    assert ran.status == int(reported)

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from tapefix.errors import TapefixError
 from tapefix.proof.run import Failure, Run, run_from_json
@@ -54,6 +54,16 @@ class RunRequest:
     argv: tuple[str, ...] = ()
     diagnose: bool = False
     cwd: Path | None = None
+
+
+class Runner(Protocol):
+    """What a proof needs of a fork server."""
+
+    def wait_ready(self) -> ServerInfo:
+        """Wait until it can run code."""
+
+    def submit(self, request: RunRequest) -> Future[Run]:
+        """Start a run, or queue it."""
 
 
 class ForkServer:
@@ -130,6 +140,21 @@ class ForkServer:
     def run(self, request: RunRequest) -> Run:
         """Run `request` and wait for its result."""
         return self.submit(request).result()
+
+    def stop(self, future: Future[Run]) -> None:
+        """Break off a run: one that waits is cancelled, one that is under way ends as if at its time limit."""
+        if future.cancel():
+            return
+        with self._lock, contextlib.suppress(OSError):
+            for number, (_, running, _) in self._running.items():
+                if running is future and self._process.stdin is not None and not self._closed:
+                    self._process.stdin.write(json.dumps({"stop": number}).encode() + b"\n")
+                    self._process.stdin.flush()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes runs: it was not closed and did not end by itself."""
+        return not self._closed and self._process.poll() is None
 
     def _send_waiting(self) -> None:
         with self._lock:

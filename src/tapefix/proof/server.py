@@ -169,7 +169,17 @@ class Server:
             self._over = True
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
-            self._start(json.loads(line))
+            request = json.loads(line)
+            if "stop" in request:
+                self._stop(request["stop"])
+            else:
+                self._start(request)
+
+    def _stop(self, number: int) -> None:
+        """Break off a run; what it has measured is reported as at the time limit."""
+        for child in list(self._children.values()):
+            if child.request["id"] == number:
+                self._kill(child)
 
     def _start(self, request: dict[str, Any]) -> None:
         problem = _unsafe_to_fork()

@@ -1,0 +1,51 @@
+"""The server in this process, talked to through pipes by an editor of the tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tapefix.lsp.server import TapefixServer, make_server
+
+from .editor import Editor
+from .profiles import VSCODE
+
+CONNECT = Callable[..., Editor]
+
+
+@pytest.fixture
+def connect() -> Iterator[CONNECT]:
+    """`connect(VSCODE, options={...})`: an editor with a server of its own, initialized."""
+    with ExitStack() as stack:
+
+        def new(profile: dict[str, Any] = VSCODE, **start: Any) -> Editor:
+            to_server, from_server = os.pipe(), os.pipe()
+            server = make_server()
+            thread = threading.Thread(target=_serve, args=(server, to_server[0], from_server[1]))
+            thread.start()
+            editor = Editor(os.fdopen(from_server[0], "rb"), os.fdopen(to_server[1], "wb"), profile)
+            stack.callback(thread.join, 20)
+            stack.callback(editor.stop)
+            editor.start(**start)
+            return editor
+
+        yield new
+
+
+def _serve(server: TapefixServer, reader: int, writer: int) -> None:
+    try:
+        with os.fdopen(reader, "rb") as stdin, os.fdopen(writer, "wb") as stdout:
+            server.start_io(stdin, stdout)
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def editor(connect: CONNECT) -> Editor:
+    """VS Code with a trusted workspace."""
+    return connect()
