@@ -107,6 +107,7 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "select": ("TPF406", "TPF001"),
         "ignore": ("TPF001",),
         "argv": ("--epochs", "-", "--write"),
+        "cwd": None,
     }
 
 
