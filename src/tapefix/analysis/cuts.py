@@ -71,8 +71,18 @@ class Cuts:
             return None
         if operation == "cast":
             dtype = argument(node, 1, "dtype")
-            return "integer" if dtype is not None and is_integer_type(dtype) else None
+            if dtype is None:
+                return None
+            # `tf.cast(prediction, labels.dtype)`: what that is, only a run tells.
+            as_another = isinstance(dtype, ast.Attribute) and dtype.attr == "dtype" and node.lineno in self._stops
+            return "integer" if as_another or is_integer_type(dtype) else None
         return _KINDS.get(operation)
+
+    @cached_property
+    def _stops(self) -> set[int]:
+        """The lines on which a run met an operation without a gradient."""
+        measured = self.module.measured
+        return {place.line for place in measured.breaks if place.kind == "op"} if measured is not None else set()
 
     # -------------------------------------------------------------- the graph with choices
 

@@ -231,6 +231,30 @@ def without_casts(module: Module, node: ast.expr) -> ast.expr:
     return node
 
 
+def met(
+    module: Module, node: ast.expr, operators: tuple[type[ast.operator], ...] = (ast.Sub,), depth: int = 4
+) -> list[ast.expr]:
+    """What a value is subtracted from (or joined with by one of `operators`) or tested against, also through a name."""
+    value = through_casts(module, node)
+    parent = module.parent(value)
+    if (
+        isinstance(parent, ast.Assign)
+        and len(parent.targets) == 1
+        and isinstance(parent.targets[0], ast.Name)
+        and depth
+    ):
+        uses = [use for definition in module.reaching.bindings.get(parent.targets[0], []) for use in definition.uses]
+        return [other for use in uses if isinstance(use, ast.expr) for other in met(module, use, operators, depth - 1)]
+    if isinstance(parent, ast.BinOp) and isinstance(parent.op, operators):
+        return [parent.right if parent.left is value else parent.left]
+    if isinstance(parent, ast.Compare) and len(parent.comparators) == 1:
+        return [parent.comparators[0] if parent.left is value else parent.left]
+    tests = ("equal", "not_equal", "subtract", "squared_difference")
+    if isinstance(parent, ast.Call) and len(parent.args) >= 2 and module.op(parent) in tests:
+        return [parent.args[1] if parent.args[0] is value else parent.args[0]]
+    return []
+
+
 def straight_through(
     module: Module, node: ast.expr, inner: ast.expr, spelling: Spelling, written: str | None = None
 ) -> tuple[Edit, ...] | None:

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tapefix.findings import Finding
+from tapefix.codemods.edits import ReplaceExpression
+from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class AllFrozen(Rule):
 
     What it finds:
         `model.trainable = False`, or the same for each of its layers, and then `fit` of the same model, where nothing
-        sets `trainable` back and nothing is added to the model afterwards.
+        sets `trainable` back and nothing is added to the model afterwards. Often it was meant for the pretrained
+        network inside it, and froze the new head as well.
 
     Why the gradient stops:
         There is no trainable variable: fit runs, warns, and changes nothing.
@@ -29,19 +31,22 @@ class AllFrozen(Rule):
         ```python
         import tensorflow as tf
 
-        model = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
-        model.trainable = False
+        features = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(8, activation="relu")])
+        model = tf.keras.Sequential([features, tf.keras.layers.Dense(1)])
+        for layer in model.layers:
+            layer.trainable = False
         model.compile(optimizer="sgd", loss="mse")
         model.fit(tf.ones([4, 2]), tf.ones([4, 1]), verbose=0)
         ```
 
     Fix safety:
-        Advice only: which layers are to learn is for the author to say.
+        Safe where one network is part of the model: that is frozen in place of the whole. Else advice only: which
+        layers are to learn is for the author to say.
     """
 
     code = "TPF506"
     name = "all-frozen"
-    safety = "advice"
+    safety = "safe"
     tokens = (".trainable = False", ".trainable=False")
 
     def check(self, module: Module) -> Iterator[Finding]:
@@ -59,17 +64,35 @@ class AllFrozen(Rule):
             origins = module.objects.origins(model)
             if len(origins) != 1 or module.call_name(origins[0]) not in _MODELS:
                 continue
+            made = origins[0]
             later = [c for c in module.calls if c.lineno > change.lineno]
-            fits = [c for c in later if self._is(module, c, "fit", origins[0])]
-            if not fits or any(self._is(module, c, "add", origins[0]) for c in later):
+            if any(self._is(module, c, "add", made) for c in later):
                 continue
-            if module.function(fits[0]) is not module.function(change):
+            # Trained after it in the same function, or by whoever called the function that made and froze it.
+            within = module.function(made) is module.function(change) is not None
+            fits = [
+                c
+                for c in module.calls
+                if self._is(module, c, "fit", made)
+                and (c in later if module.function(c) is module.function(change) else within)
+            ]
+            if not fits:
                 continue
+            inner = self._network_inside(module, made)
             yield self.finding(
                 module,
                 change,
                 f"All of {module.source(model)} is frozen here, so fit has no trainable variable and changes nothing.",
                 label="frozen",
+                candidates=[
+                    Candidate(
+                        f"freeze {inner} alone",
+                        (ReplaceExpression(module.span(model), inner),),
+                        trains_more=True,
+                    )
+                ]
+                if inner is not None
+                else (),
                 notes=[(fits[0], "trained here")],
                 silent=True,
                 advice="Leave the layers that are to learn trainable, or set trainable = True before fit.",
@@ -89,6 +112,25 @@ class AllFrozen(Rule):
                 )
                 return value.value if is_layers and alone else None  # type: ignore[union-attr]
         return node
+
+    def _network_inside(self, module: Module, made: ast.AST) -> str | None:
+        """The one other network that the model is built from, as the file names it."""
+        assert isinstance(made, ast.Call)
+        parts: list[ast.expr] = [*made.args, *(k.value for k in made.keywords)]
+        parts += [a for c in module.calls if self._is(module, c, "add", made) for a in c.args]
+        found: dict[ast.AST, str] = {}
+        for part in module.flow.backward(parts):
+            if isinstance(part, (ast.Name, ast.Attribute)) and module.kinds.of(part) == "model":
+                origins = module.objects.origins(part)
+                plain = isinstance(part, ast.Name) or module.classes.is_self(part.value)
+                if (
+                    plain
+                    and len(origins) == 1
+                    and origins[0] is not made
+                    and module.function(part) is module.function(made)
+                ):
+                    found.setdefault(origins[0], module.source(part))
+        return next(iter(found.values())) if len(found) == 1 else None
 
     def _is(self, module: Module, call: ast.Call, method: str, made: ast.AST) -> bool:
         return (

@@ -10,7 +10,7 @@ from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._soft import Cut, counts, cuts, starves, straight_through, through_casts
+from tapefix.rules._soft import Cut, counts, cuts, met, starves, straight_through, through_casts
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -124,7 +124,7 @@ class Argmax(Rule):
         target = _loss_of(module, call)
         if target is None:
             return None
-        labels = _compared_labels(module, target, call)
+        labels = _compared_labels(module, call)
         if labels is None:
             return None
         hot = (
@@ -176,29 +176,12 @@ def _loss_of(module: Module, call: ast.expr) -> ast.expr | None:
     return found[0] if len(found) == 1 else None
 
 
-def _compared_labels(module: Module, target: ast.expr, call: ast.expr) -> ast.expr | None:
-    """What the argmax is subtracted from or tested against, below one loss."""
-    value = through_casts(module, call)
-    parent = module.parent(value)
-    if isinstance(parent, ast.Assign) and len(parent.targets) == 1 and isinstance(parent.targets[0], ast.Name):
-        bound = module.reaching.bindings.get(parent.targets[0], [])
-        uses = [use for definition in bound for use in definition.uses]
-        found = [_compared_labels(module, target, use) for use in uses]
-        return found[0] if len(found) == 1 else None
-    other: ast.expr | None = None
-    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Sub):
-        other = parent.right if parent.left is value else parent.left
-    elif isinstance(parent, ast.Compare) and len(parent.comparators) == 1:
-        other = parent.comparators[0] if parent.left is value else parent.left
-    elif (
-        isinstance(parent, ast.Call)
-        and len(parent.args) >= 2
-        and (module.op(parent) or "") in ("equal", "not_equal", "subtract", "squared_difference")
-    ):
-        other = parent.args[1] if parent.args[0] is value else parent.args[0]
-    if other is None or other in module.cuts.dependent:
+def _compared_labels(module: Module, call: ast.expr) -> ast.expr | None:
+    """What the argmax is subtracted from or tested against, if that is one thing and made of labels alone."""
+    others = met(module, call)
+    if len(others) != 1 or others[0] in module.cuts.dependent:
         return None
-    return _plain_labels(module, other)
+    return _plain_labels(module, others[0])
 
 
 def _plain_labels(module: Module, node: ast.expr) -> ast.expr:
