@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
@@ -122,10 +123,8 @@ class Argmax(Rule):
     def _cross_entropy(module: Module, call: ast.Call, scores: ast.expr) -> Candidate | None:
         """The whole loss becomes the cross entropy of the scores with what the argmax was compared to."""
         target = _loss_of(module, call)
-        if target is None:
-            return None
         labels = _compared_labels(module, call)
-        if labels is None:
+        if target is None or labels is None:
             return None
         hot = (
             isinstance(labels, ast.Call)
@@ -133,8 +132,13 @@ class Argmax(Rule):
             and bool(labels.args)
         )
         truth = labels.args[0] if hot and isinstance(labels, ast.Call) else labels
+        within = module.function(target) is module.function(call)
+        # `1 - accuracy(labels, logits)`: what the helper gets is known where it is called.
+        there = [truth, scores] if within else [_passed(module, target, call, part) for part in (truth, scores)]
+        if there[0] is None or there[1] is None:
+            return None
         spelling = Spelling(module, call if module.op(call) is not None else None)
-        parts = {"t": module.span(truth), "s": module.span(scores)}
+        parts = {"t": module.span(there[0]), "s": module.span(there[1])}
         mean = spelling.op("reduce_mean")
         if _are_probabilities(module, scores):
             name = "categorical_crossentropy" if hot else "sparse_categorical_crossentropy"
@@ -144,7 +148,8 @@ class Argmax(Rule):
             name = "softmax_cross_entropy_with_logits" if hot else "sparse_softmax_cross_entropy_with_logits"
             text = f"{mean}({spelling.op(f'nn.{name}')}(labels=$t, logits=$s))"
         edits: list[Edit] = [ReplaceExpression(module.span(target), text, parts), *spelling.imports]
-        edits += [Delete(module.span(module.statement(d.node))) for d in _needless(module, target, call)]
+        if within:
+            edits += [Delete(module.span(module.statement(d.node))) for d in _needless(module, target, call)]
         return Candidate("use the cross entropy with the labels as the loss", tuple(edits), safe=False)
 
 
@@ -154,26 +159,50 @@ def _are_probabilities(module: Module, scores: ast.expr) -> bool:
 
 
 def _loss_of(module: Module, call: ast.expr) -> ast.expr | None:
-    """The expression of the dead loss that the argmax ends in, where it stands in the same function."""
+    """The expression of the dead loss that the argmax ends in: in its own function, or where that one is called."""
     function = module.function(call)
     found: list[ast.expr] = []
     for target in module.cuts.dead_losses:
         if call not in module.cuts.backward([target]):
             continue
-        value = target
-        if isinstance(value, ast.Name):
-            definitions = module.definitions(value)
-            if (
-                len(definitions) != 1
-                or definitions[0].kind != "assign"
-                or definitions[0].path
-                or definitions[0].value is None
-            ):
-                return None
-            value = definitions[0].value
-        if isinstance(value, ast.expr) and module.function(value) is function:
+        value = _value_of(module, target)
+        # Through the functions that only hand out what another one computes.
+        for _ in range(3):
+            if value is None or module.function(value) is function or not isinstance(value, ast.Call):
+                break
+            callees = module.objects.callees(value)
+            returned = module.objects.returns.get(callees[0], []) if len(callees) == 1 else []
+            if len(returned) != 1 or len(module.objects.call_sites.get(callees[0], [])) != 1:
+                break
+            value = _value_of(module, returned[0])
+        if value is None:
+            return None
+        if value not in found:
             found.append(value)
     return found[0] if len(found) == 1 else None
+
+
+def _value_of(module: Module, node: Vertex) -> ast.expr | None:
+    """What a name was given, where that is one plain assignment; another expression as it is."""
+    if isinstance(node, ast.Name):
+        definitions = module.definitions(node)
+        if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path:
+            return None
+        return definitions[0].value
+    return node if isinstance(node, ast.expr) else None
+
+
+def _passed(module: Module, target: ast.expr, call: ast.expr, part: ast.expr) -> ast.expr | None:
+    """What the one call inside `target` of the function around `call` passes for the parameter that `part` names."""
+    function = module.function(call)
+    if not isinstance(part, ast.Name) or not isinstance(function, ast.FunctionDef):
+        return None
+    sites = [s for s in module.objects.call_sites.get(function, []) if module.inside(s, target)]
+    names = [a.arg for a in module.objects.parameters(function)]
+    definitions = module.definitions(part)
+    if len(sites) != 1 or part.id not in names or [d.kind for d in definitions] != ["parameter"]:
+        return None
+    return argument(sites[0], names.index(part.id), part.id)
 
 
 def _compared_labels(module: Module, call: ast.expr) -> ast.expr | None:
