@@ -74,6 +74,10 @@ class DomainEdges(Rule):
             for risk in group:
                 edits += self._edits(module, risk)
             overflow = module.op(first.node) == "exp"
+            candidates = [Candidate("keep the argument where the slope is finite", tuple(edits))]
+            made = {place for risk in group for place in self._layer_calls(module, risk.argument)}
+            if overflow and len(made) == 1:
+                candidates.append(self._narrower(module, made.pop()))
             yield self.finding(
                 module,
                 first.node,
@@ -81,7 +85,7 @@ class DomainEdges(Rule):
                 if overflow
                 else "The slope is infinite at the edge of the domain, and beyond it the value is NaN.",
                 label="can overflow" if overflow else "can be at the edge of its domain",
-                candidates=[Candidate("keep the argument where the slope is finite", tuple(edits))],
+                candidates=candidates,
                 notes=[(risk.node, "and here") for risk in group if risk is not first],
                 certain=False,
                 numeric=True,
@@ -101,6 +105,34 @@ class DomainEdges(Rule):
                     yield Risk(call, call.args[0], found)
             elif operation == "exp" and overflowing and found.high > 88 and measured_bad(module, call):
                 yield Risk(call, call.args[0], found)
+
+    @staticmethod
+    def _layer_calls(module: Module, node: ast.expr) -> Iterator[ast.expr]:
+        """Where a layer makes the one value that the argument of an exp is a multiple of, or the value itself."""
+        while isinstance(node, (ast.BinOp, ast.UnaryOp)):
+            if isinstance(node, ast.UnaryOp):
+                node = node.operand
+            elif isinstance(node.op, (ast.Mult, ast.Div)) and module.ranges.of(node.left).constant is not None:
+                node = node.right
+            elif isinstance(node.op, (ast.Mult, ast.Div)) and module.ranges.of(node.right).constant is not None:
+                node = node.left
+            else:
+                return
+        origins = [o for o in module.objects.origins(node) if isinstance(o, ast.Call)]
+        if len(origins) == 1 and module.training.is_forward(origins[0]):
+            yield origins[0]
+
+    @staticmethod
+    def _narrower(module: Module, layer_call: ast.expr) -> Candidate:
+        """The logarithm (of a variance, of a rate) kept between -20 and 20 where a layer makes it.
+
+        What is computed from exp(80) overflows as soon as it is squared. Clipped at its origin, all that reads it sees
+        the same number; clipped in one exp only, the other terms of a likelihood would run away.
+        """
+        spelling = Spelling(module, layer_call)
+        span = module.span(layer_call)
+        edit = ReplaceExpression(span, spelling.clip("$x", "-20.0", "20.0"), {"x": span})
+        return Candidate("keep the logarithm between -20 and 20 where it is made", (edit, *spelling.imports))
 
     @staticmethod
     def _edits(module: Module, risk: Risk) -> list[Edit]:
