@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
-from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
+from tapefix.codemods.edits import Delete, Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._soft import Cut, counts, cuts, met, starves, straight_through, through_casts
 from tapefix.rules._spelling import Spelling
+from tapefix.rules._text import rewritten
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Argmax(Rule):
                 return [found]
         if cut.effect != "layer" and through_casts(module, call) is not call:
             return self._expected(module, call, scores)
-        return []
+        return self._expected_place(module, call, scores)
 
     @staticmethod
     def _one_hot(module: Module, one_hot: ast.Call, scores: ast.expr) -> list[Candidate]:
@@ -108,8 +109,7 @@ class Argmax(Rule):
     def _expected(module: Module, call: ast.Call, scores: ast.expr) -> list[Candidate]:
         """The position that is expected when the scores are taken as probabilities."""
         spelling = Spelling(module, call)
-        axis = argument(call, 1, "axis")
-        if axis is not None and module.ranges.of(axis).constant != -1:
+        if not _is_over_the_last_axis(module, call):
             return []
         cast, sum_ = spelling.op("cast"), spelling.op("reduce_sum")
         tf = module.spell("tf") or "tf"
@@ -118,6 +118,36 @@ class Argmax(Rule):
         span = module.span(through_casts(module, call))
         edits = (ReplaceExpression(span, text, {"x": module.span(scores)}), *spelling.imports)
         return [Candidate("use the expected position (soft argmax)", edits, safe=False)]
+
+    @staticmethod
+    def _expected_place(module: Module, call: ast.Call, scores: ast.expr) -> list[Candidate]:
+        """Row and column that are expected, where they are computed from the position in a flattened map."""
+        assign = module.parent(call)
+        if not (
+            isinstance(assign, ast.Assign) and len(assign.targets) == 1 and isinstance(assign.targets[0], ast.Name)
+        ):
+            return []
+        if not isinstance(scores, ast.Name) or not _is_over_the_last_axis(module, call):
+            return []
+        uses = [use for definition in module.reaching.bindings.get(assign.targets[0], []) for use in definition.uses]
+        if not uses or any(
+            not isinstance(use, ast.Name) or module.function(use) is not module.function(call) for use in uses
+        ):
+            return []
+        spelling, tf = Spelling(module, call), module.spell("tf") or "tf"
+        chances, cells = (_free(module, call, name) for name in ("chances", "cells"))
+        soft = scores.id if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}({scores.id})"
+        made = f"{chances} = {soft}\n{cells} = {tf}.range({tf}.shape({scores.id})[-1])"
+        edits: list[Edit] = [ReplaceStatement(module.span(assign), made)]
+        for use in uses:
+            assert isinstance(use, ast.Name)
+            whole = _arithmetic_around(module, use)
+            if whole is use:
+                return []
+            place = f"{spelling.op('cast')}({rewritten(module, whole, {use: cells})}, {tf}.float32)"
+            text = f"{spelling.op('reduce_sum')}({chances} * {place}, axis=-1)"
+            edits.append(ReplaceExpression(module.span(whole), text))
+        return [Candidate("use the expected position (soft argmax)", (*edits, *spelling.imports), safe=False)]
 
     @staticmethod
     def _cross_entropy(module: Module, call: ast.Call, scores: ast.expr) -> Candidate | None:
@@ -151,6 +181,30 @@ class Argmax(Rule):
         if within:
             edits += [Delete(module.span(module.statement(d.node))) for d in _needless(module, target, call)]
         return Candidate("use the cross entropy with the labels as the loss", tuple(edits), safe=False)
+
+
+def _is_over_the_last_axis(module: Module, call: ast.Call) -> bool:
+    """As far as the text tells: scores have two axes, as a rule, and a run proves what comes of it."""
+    axis = argument(call, 1, "axis")
+    return axis is None or module.ranges.of(axis).constant in (-1, 1)
+
+
+def _arithmetic_around(module: Module, use: ast.expr) -> ast.expr:
+    """The outermost `// width` or `% width` and the like around a position."""
+    while True:
+        parent = module.parent(use)
+        if not isinstance(parent, ast.BinOp):
+            return use
+        other = parent.right if parent.left is use else parent.left
+        if other in module.cuts.dependent:
+            return use
+        use = parent
+
+
+def _free(module: Module, place: ast.AST, name: str) -> str:
+    while module.scope(place).lookup(name):
+        name += "_"
+    return name
 
 
 def _are_probabilities(module: Module, scores: ast.expr) -> bool:
