@@ -174,11 +174,24 @@ def targets(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> set[str]:
 
 
 def gradients(file: File, tape: ast.With) -> list[ast.Call]:
-    """The calls `tape.gradient(target, sources)` of the function that the tape is in."""
-    made = {dotted(item.optional_vars) for item in tape.items if item.optional_vars is not None}
+    """The calls `tape.gradient(target, sources)` that ask this tape: of one name, the nearest tape above the call."""
     home = next((n for n in file.above(tape) if isinstance(n, (ast.FunctionDef, ast.Module))), file.tree)
-    return [n for n in ast.walk(home) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
-            and n.func.attr == "gradient" and dotted(n.func.value) in made and len(n.args) > 1]  # fmt: skip
+    found = []
+    for node in ast.walk(home):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr == "gradient" and len(node.args) > 1 and dotted(node.func.value) in made(tape):
+            named = dotted(node.func.value)
+            above = [t for t in ast.walk(home) if file.is_tape(t) and t.lineno <= node.lineno and named in made(t)]  # type: ignore[attr-defined]
+            if max(above, key=lambda t: t.lineno, default=tape) is tape:  # type: ignore[attr-defined]
+                found.append(node)
+    return found
+
+
+def made(tape: ast.AST) -> set[str]:
+    """The names of the tapes of one `with`."""
+    items = tape.items if isinstance(tape, ast.With) else []
+    return {dotted(item.optional_vars) for item in items if item.optional_vars is not None}
 
 
 def trained(file: File, asked: list[ast.Call]) -> set[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
-from tapefix.analysis.training import VARIABLE_LISTS
+from tapefix.analysis.training import PREDICTS, VARIABLE_LISTS
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -86,7 +86,7 @@ class Asked:
         if self._everything or self.module.class_of(vertex) in self._classes:
             return True
         func = vertex.func
-        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", "predict", "predict_on_batch"):
+        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", *PREDICTS):
             func = func.value
         if isinstance(func, ast.Attribute) and ast.unparse(func) in self._places:
             return True

@@ -13,7 +13,7 @@ from tapefix.analysis.exports import ARRAYS, CHANGERS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
-from tapefix.analysis.tapes import argument
+from tapefix.analysis.tapes import GradientCall, argument
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, METHODS, UNKNOWN, Mode
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Target:
     kind: Literal["tape", "fit", "class", "layer"]
     root: Function | None = None
     parameters: set[Vertex] = field(default_factory=set)
+    gradient: GradientCall | None = None
 
     def enters(self, vertex: Vertex) -> bool:
         return vertex in self.parameters or self.asked(vertex)
@@ -97,7 +98,7 @@ class Detours:
 
     def _targets(self) -> Iterator[Target]:
         for gradient in self.module.tapes.gradients:
-            yield Target([gradient.target], Asked(self.module, gradient.sources), "tape")
+            yield Target([gradient.target], Asked(self.module, gradient.sources), "tape", gradient=gradient)
         nothing = Asked(self.module, ast.Tuple([], ast.Load()))
         for function, known in self.training.losses.items():
             prediction = self.training.prediction_parameter(function)
@@ -149,6 +150,7 @@ class Detours:
         dead_end = paths.sources(paths.targets, carrying, lambda s: self._is_closed(s.vertex)) if lost else set()
         self.live |= {s.vertex for s in live}
         recorded = {s for s in learned if self._recorded(s, target)}
+        starving = self._starving(target)
         cut: dict[bool, list[State]] = {True: [], False: []}
         for state in recorded & exits:
             if not self._fed_by_learning(paths, state, learned, target):
@@ -160,6 +162,8 @@ class Detours:
             kind = self._candidates[state.vertex]
             onto = carrying if state in dead_end else strict
             certain, part = self._judge(kind, self._parts(paths, state, live, onto), state in directly, target, graph)
+            if state.vertex in starving:
+                certain, sure, part = True, True, "all"
             if kind == "random" and not certain:
                 continue  # an action drawn from a policy: its log-probability is what trains
             trained = target.kind != "layer" or (part != "factor" and self._trained(paths, state, target))
@@ -172,6 +176,12 @@ class Detours:
         self.perhaps |= {s.vertex for s in paths.reach(cut[False], strict) - live if s in recorded}
         if cut[True]:
             self._beside(paths, target)
+
+    def _starving(self, target: Target) -> set[Vertex]:
+        """The calls through which alone a model that a gradient is asked for has a part in the target."""
+        if target.gradient is None or target.gradient.tape is None:
+            return set()
+        return {cut for road in self.module.recordings[target.gradient][0] if road.is_starved for cut in road.cuts}
 
     def _beside(self, paths: Paths, target: Target) -> None:
         """In a graph NumPy fails on the other tensors of the same computation, too: on `y_true`, on the batch."""

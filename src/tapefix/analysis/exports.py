@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Literal
 
+from tapefix.analysis.training import PREDICTS
+
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
@@ -79,7 +81,7 @@ def exit_kind(module: Module, call: ast.Call) -> Exit | None:
     if name is None:
         if not isinstance(func, ast.Attribute):
             return None
-        if func.attr in ("predict", "predict_on_batch") and module.kinds.of(func.value) in ("model", "layer"):
+        if func.attr in PREDICTS and module.kinds.of(func.value) in ("model", "layer", "module"):
             return "predict" if not module.objects.callees(call) else None  # a class may have its own `predict`
         if func.attr in EXPORT_METHODS and (func.attr not in ("eval",) or not call.args):
             return "export"

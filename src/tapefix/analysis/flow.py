@@ -22,7 +22,8 @@ Vertex = ast.AST | Def
 
 # Calls and attributes whose result does not carry the value of their argument on.
 NO_VALUE_CALLS = {
-    "tf.stop_gradient", "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
+    "tf.stop_gradient", "tf.compat.v1.stop_gradient",
+    "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
     "keras.backend.shape", "keras.backend.int_shape", "keras.backend.ndim", "keras.ops.shape", "tf.zeros_like",
     "tf.ones_like", "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "len", "range", "isinstance",
     "type", "print", "id", "hasattr", "tf.print",

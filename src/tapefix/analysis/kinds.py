@@ -11,13 +11,21 @@ from tapefix.analysis.classes import BASES
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
-_VARIABLE_CALLS = {"tf.Variable", "keras.Variable", "keras.backend.variable", "tf.compat.v1.get_variable"}
+_VARIABLE_CALLS = {
+    "tf.Variable",
+    "keras.Variable",
+    "keras.backend.variable",
+    "tf.compat.v1.get_variable",
+    "tf.compat.v1.Variable",
+}
 _MODEL_FUNCTIONS = {
     "keras.models.load_model",
     "keras.models.clone_model",
     "keras.models.model_from_json",
     "keras.saving.load_model",
 }
+# Functions that are written like classes.
+_LOSS_FUNCTIONS = {"MSE", "MAE", "MAPE", "MSLE", "KLD"}
 _MODEL_LIKE_PARTS = ("trainable_variables", "trainable_weights")
 
 
@@ -66,6 +74,8 @@ class Kinds:
             return BASES[name]
         if name in _MODEL_FUNCTIONS or name.startswith("keras.applications."):
             return "model"
+        if name.rpartition(".")[2] in _LOSS_FUNCTIONS:
+            return None
         for prefix, kind in (
             ("keras.layers.", "layer"),
             ("keras.optimizers.", "optimizer"),
@@ -81,7 +91,7 @@ class Kinds:
                 and "schedules" not in name
             ):
                 return kind
-        if name == "tf.GradientTape":
+        if name in ("tf.GradientTape", "tf.compat.v1.GradientTape"):
             return "tape"
         return None
 

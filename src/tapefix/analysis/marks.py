@@ -1,5 +1,7 @@
 """How a value hangs on the source of a gradient: by reference, computed while the tape records, or computed outside.
 
+A value that is taken out of TensorFlow while the tape records (`.numpy()`, `model.predict(x)`) hangs on by a `cut`.
+
 A walk backwards from the target, which knows through which call it entered a helper function.
 """
 
@@ -13,7 +15,7 @@ from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARG
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.sources import HOLDERS, Unit
 from tapefix.analysis.tapes import argument
-from tapefix.analysis.training import VARIABLE_LISTS
+from tapefix.analysis.training import LOSS_NAME, PREDICTS, VARIABLE_LISTS
 
 if TYPE_CHECKING:
     from tapefix.analysis.recording import Recording
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 Marks = frozenset[str]
 _NONE: Marks = frozenset()
 # Methods and functions whose result the author has taken out of the gradient, or that carries none.
-_DETACHING = {"numpy", "item", "tolist", "apply_gradients", "predict", "predict_on_batch", "get_weights"}
+_DETACHING = {"numpy", "item", "tolist", "apply_gradients", "get_weights", *PREDICTS}
 _GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
 _DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
 _OF_ARRAYS = {
@@ -29,6 +31,8 @@ _OF_ARRAYS = {
     "split", "shape", "batch", "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip",
     "ravel", "pop", "update", "std", "result",
 }  # fmt: skip
+# Operations that pick a target among what a network says.
+_CHOICES = {"reduce_max", "max", "maximum", "argmax", "one_hot", "stop_gradient"}
 # Methods of a Keras model that work on what they are given, not on its weights.
 _LOSS_METHODS = {"compute_loss", "compiled_loss", "compute_metrics", "update_metrics"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -55,6 +59,7 @@ class Walk:
         self.opaque = False
         self.outside: dict[Def, None] = {}
         self.writes: dict[ast.expr, None] = {}
+        self.cuts: dict[ast.Call, None] = {}
         self._known: dict[tuple[int, int], Marks] = {}
         self._depth = 0
 
@@ -129,7 +134,7 @@ class Walk:
         if not marks:
             return marks
         if not self.recorded(node, frame):
-            return frozenset({"out"})
+            return frozenset("cut" if mark == "cut" else "out" for mark in marks)
         return frozenset("in" if mark == "ref" else mark for mark in marks)
 
     def _is_unit(self, node: ast.AST) -> bool:
@@ -161,7 +166,13 @@ class Walk:
             return False
         if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__"):
             return self._runs_unit(func.value)
-        return any(origin in self.unit.origins for origin in self.objects.origins(func))
+        origins = self.objects.origins(func)
+        return any(origin in self.unit.origins for origin in origins) and not self._is_twin(func, origins)
+
+    def _is_twin(self, func: ast.expr, origins: list[ast.AST]) -> bool:
+        """Is this another model than the unit, made by the same helper?"""
+        one, two = self.objects.made_at(func), self.objects.made_at(self.unit.node)
+        return one is not None and two is not None and one != two and origins == self.objects.origins(self.unit.node)
 
     def _attribute(self, node: ast.Attribute, frame: Frame | None) -> Marks:
         if node.attr in NO_VALUE_ATTRIBUTES:
@@ -217,8 +228,8 @@ class Walk:
             if self.unit.model or other is None or not node.args:
                 return _NONE
             return self._operation(node, self.value(node.args[0], frame), frame)  # a second derivative
-        if method in _DETACHING:
-            return _NONE
+        if method in _DETACHING and isinstance(func, ast.Attribute):
+            return self._detached(node, func, frame)
         arguments = [*node.args, *[k.value for k in node.keywords]]
         if self._runs_unit(func) or (
             isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)
@@ -237,12 +248,12 @@ class Walk:
         marks = _join(self.value(a, frame) for a in arguments)
         for passed in arguments:
             marks |= self._passed_function(passed, node, frame)
-        if name is None and isinstance(func, ast.Attribute) and method not in _LOSS_METHODS:
+        if name is None and isinstance(func, ast.Attribute) and not (marks and self._is_loss(func)):
             marks |= self.value(func.value, frame)
         elif isinstance(func, ast.Call):
             marks |= self.value(func, frame)
-        if name is None and not marks and self._is_opaque(func):
-            self.opaque = True
+        if name is None and not marks & {"in", "ref"} and self._is_opaque(func) and self.recorded(node, frame):
+            self.opaque |= not any(self._is_prediction(a, frame) for a in arguments)
         if name in HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
             return marks
         if name is not None and name.startswith(("tf.", "keras.")):
@@ -256,6 +267,30 @@ class Walk:
         if name is None and "ref" in marks and not self.recorded(node, frame):
             return marks
         return self._operation(node, marks, frame)
+
+    def _detached(self, node: ast.Call, func: ast.Attribute, frame: Frame | None) -> Marks:
+        """`model.predict(x)` and `value.numpy()`: the marks that they cut off."""
+        if func.attr in PREDICTS:
+            callees = self.objects.callees(node)
+            if callees:
+                return self._helper(node, callees, frame)
+            marks = _join(self.value(a, frame) for a in [*node.args[:1], *[k.value for k in node.keywords]])
+            if self._runs_unit(func.value):
+                marks |= {"in" if self.recorded(node, frame) else "out"}
+        elif func.attr == "numpy":
+            marks = self._operation(node, self.value(func.value, frame), frame)
+        else:
+            return _NONE
+        if "in" not in marks:
+            return marks & {"cut"}
+        self.cuts[node] = None
+        return frozenset({"cut"})
+
+    def _is_loss(self, func: ast.Attribute) -> bool:
+        """Is this a method of a Keras model, or a loss that it keeps, that computes with what it is given only?"""
+        if func.attr in _LOSS_METHODS:
+            return True
+        return self.module.classes.is_self(func.value) and LOSS_NAME.search(func.attr) is not None
 
     def _helper(
         self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None, path: tuple[int, ...] = ()
@@ -305,6 +340,21 @@ class Walk:
         if "out" in marks and (not name.startswith(("tf.", "keras.")) or name == "tf.function"):
             return frozenset({"ref"})  # kept, to be run later
         return marks
+
+    def _is_prediction(self, node: ast.expr, frame: Frame | None, depth: int = 4) -> bool:
+        """Is this what the unit computes, as it is? Arithmetic with it may make a target, of Q-learning, say."""
+        if not self.value(node, frame) or depth <= 0:
+            return False
+        if any(isinstance(n, ast.BinOp) or self.module.op(n) in _CHOICES for n in ast.walk(node)):
+            return False
+        values = [
+            d.value
+            for n in ast.walk(node)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+            for d in self.module.definitions(n)
+            if d.value is not None and self.value(d.value, frame)
+        ]
+        return all(self._is_prediction(v, frame, depth - 1) for v in values)
 
     def _is_opaque(self, func: ast.expr) -> bool:
         """May this call run code of which the module shows nothing, on an object that may hold the variables?"""

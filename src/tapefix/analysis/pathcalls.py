@@ -132,6 +132,8 @@ class CallInputs:
         if isinstance(func, ast.Attribute):
             if func.attr in ("gradient", "jacobian", "batch_jacobian"):
                 return DERIVED
+            if func.attr in ("get_scaled_loss", "scale_loss"):
+                return GOOD  # an optimizer of mixed precision
             owner = self.module.kinds.of(func.value)
             if owner in ("metric", "optimizer"):
                 return None

@@ -2,7 +2,7 @@
 
 Each value is marked with how it hangs on the sources (see `marks`): `ref` (it is the source itself, or holds it: later
 operations can still be recorded), `in` (computed from it while the tape records), `out` (computed from it while the
-tape does not record).
+tape does not record), `cut` (computed from it while the tape records, but taken out of TensorFlow on the way).
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Road:
     """How one unit is connected with the target. `outside` holds the definitions (and attribute writes) that are
-    computed from it while the tape does not record."""
+    computed from it while the tape does not record, `cuts` the calls that take it out of TensorFlow."""
 
     unit: Unit
     marks: Marks
     outside: list[Def]
     writes: list[ast.expr]
     opaque: bool
+    cuts: list[ast.Call]
+
+    @property
+    def is_starved(self) -> bool:
+        """Does all that the target has of the unit leave TensorFlow on its way, as far as anyone can tell?"""
+        return "cut" in self.marks and not self.marks & {"in", "ref"} and not self.opaque
 
 
 class Recording:
@@ -58,7 +64,7 @@ class Recording:
     def _road(self, unit: Unit) -> Road:
         walk = Walk(self, unit)
         marks = walk.marks()
-        return Road(unit, marks, list(walk.outside), list(walk.writes), walk.opaque)
+        return Road(unit, marks, list(walk.outside), list(walk.writes), walk.opaque, list(walk.cuts))
 
     def _functions_run(self, block: ast.With | ast.AsyncWith | Function) -> set[Function]:
         found: set[Function] = {block} if isinstance(block, FUNCTIONS) else set()

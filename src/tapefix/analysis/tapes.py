@@ -65,7 +65,7 @@ class Tapes:
         for block in module.all(ast.With, ast.AsyncWith):
             assert isinstance(block, (ast.With, ast.AsyncWith))
             for item in block.items:
-                if module.call_name(item.context_expr) == "tf.GradientTape":
+                if module.call_name(item.context_expr) in ("tf.GradientTape", "tf.compat.v1.GradientTape"):
                     self.tapes.append(self._tape(block, item))
         self.tapes.sort(key=lambda tape: (tape.block.lineno, tape.call.col_offset))
         for call in module.calls:

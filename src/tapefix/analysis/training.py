@@ -18,6 +18,8 @@ _TRUTH = re.compile(r"^(y_?true|true|labels?|targets?|y|truth|y_?t|real|gt)$", r
 _PREDICTION = re.compile(r"^(y_?pred\w*|pred\w*|logits?|outputs?|y_?hat|y_?p|probs?|p)$", re.IGNORECASE)
 LOSS_NAME = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|_)|focal|divergence", re.IGNORECASE)
 VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
+# Methods of a model that run it in a loop of their own and give arrays.
+PREDICTS = ("predict", "predict_on_batch")
 
 
 class Training:
@@ -169,8 +171,8 @@ class Training:
     def is_forward(self, call: ast.Call) -> bool:
         """Does this call run a layer or a model (`model(x)`, `self.dense(h)`, `model.call(x)`)?"""
         func = call.func
-        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", "predict", "predict_on_batch"):
-            return self.module.kinds.of(func.value) in ("model", "layer")
+        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__", *PREDICTS):
+            return self.module.kinds.of(func.value) in ("model", "layer", "module")
         if self.module.call_name(call) is not None and self.module.kinds.made(call) is not None:
             return False
         return self.module.kinds.of(func) in ("model", "layer", "module")

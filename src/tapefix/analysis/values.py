@@ -17,7 +17,8 @@ Field = str | int
 ELEMENT = "[]"
 
 NO_VALUE_CALLS = {
-    "tf.stop_gradient", "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
+    "tf.stop_gradient", "tf.compat.v1.stop_gradient",
+    "keras.backend.stop_gradient", "keras.ops.stop_gradient", "tf.shape", "tf.size", "tf.rank",
     "keras.backend.shape", "keras.backend.int_shape", "keras.backend.ndim", "keras.ops.shape", "tf.zeros_like",
     "tf.ones_like", "np.shape", "np.ndim", "np.size", "np.zeros_like", "np.ones_like", "np.full_like",
     "np.empty_like", "len", "range",

@@ -48,7 +48,7 @@ class DetourRule(Rule):
         candidates = (
             []
             if hopeless or not edits
-            else [Candidate(self.title, tuple(edits), keeps_value=False if self.changes_value else None)]
+            else [Candidate(self.title, tuple(edits), keeps_value=None if self._keeps_value(edits) else False)]
         )
         return self.finding(
             module,
@@ -63,6 +63,10 @@ class DetourRule(Rule):
             silent=all(d.silent for d in detours),
             advice=hopeless,
         )
+
+    def _keeps_value(self, edits: list[Edit]) -> bool:
+        """A model computes something else in training mode (dropout, batch normalisation)."""
+        return not self.changes_value and not any("training=True" in getattr(e, "template", "") for e in edits)
 
     def message(self, module: Module, detours: list[Detour]) -> str:
         names = _names(module, detours)

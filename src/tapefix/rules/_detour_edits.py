@@ -100,9 +100,32 @@ def _predict(module: Module, call: ast.Call) -> list[Edit] | None:
     value = argument(call, 0, "x")
     if not isinstance(func, ast.Attribute) or value is None:
         return None
-    return [
-        ReplaceExpression(module.span(call), "$model($x)", {"model": module.span(func.value), "x": module.span(value)})
-    ]
+    template = "$model($x, training=True)" if trains(module, call, func.value) else "$model($x)"
+    return [ReplaceExpression(module.span(call), template, {"model": module.span(func.value), "x": module.span(value)})]
+
+
+def trains(module: Module, call: ast.Call, model: ast.expr) -> bool:
+    """Is a model that runs at `call` meant to run in training mode: do its neighbours, or does it say so elsewhere?"""
+    forward = {m for m in map(module.classes.forward_method, _classes(module, model)) if m is not None}
+    if any(f.args.kwarg is None and "training" not in [a.arg for a in module.objects.parameters(f)] for f in forward):
+        return False
+    place, spelled, recorded = module.function(call), ast.unparse(model), bool(module.tapes.around(call))
+    for other in module.calls:
+        mode = next((k.value for k in other.keywords if k.arg == "training"), None)
+        if not isinstance(mode, ast.Constant) or not isinstance(mode.value, bool):
+            continue
+        if module.function(other) is place and mode.value and module.training.is_forward(other):
+            return True
+        # Where a model is told elsewhere that it does not train, it is told here that it does.
+        if recorded and ast.unparse(other.func) == spelled:
+            return True
+    return False
+
+
+def _classes(module: Module, model: ast.expr) -> list[ast.ClassDef]:
+    made = [module.objects.instance_class(origin) for origin in module.objects.origins(model)]
+    own = module.class_of(model) if module.classes.is_self(model) else None
+    return [c for c in [*made, own] if c is not None]
 
 
 def _wrapper(module: Module, call: ast.Call) -> list[Edit] | None:
