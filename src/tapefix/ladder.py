@@ -103,8 +103,7 @@ class Ladder:
         findings = self.inspector.findings(text)
         self._start_first(text, findings)
         info = self.server.wait_ready()
-        if int(info.keras.split(".")[0]) != self.inspector.keras:
-            self.inspector.keras = int(info.keras.split(".")[0])
+        self.inspector.keras = int(info.keras.split(".")[0])
         self.progress("running the script as it is")
         before = self.measure(text)
         reason = unmeasurable(before[0])

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tapefix.analysis.module import Module
+from tapefix.analysis.versions import keras_of_text
 from tapefix.findings import Candidate, Finding
 from tapefix.outcome import FileResult, Outcome, Proof, Verdict
 from tapefix.rules import all_rules
@@ -46,7 +47,7 @@ class Inspector:
 
     def __init__(self, path: str, text: str, options: Options) -> None:
         self.path = path
-        self.keras = 3
+        self.keras: int | None = None  # of the interpreter that runs the code, once it has told
         self.rules = [rule for rule in all_rules() if chosen(rule.code, options)]
         self.suppressions = Suppressions(text)
         self._options = options
@@ -57,10 +58,19 @@ class Inspector:
             tree = ast.parse(text)
         except SyntaxError as error:
             raise cannot_parse(self.path, error) from None
-        module = Module(text, tree, measured, self.keras)
+        module = Module(text, tree, measured, self._keras_version)
         # Suppressions are comments, so they are looked up in the text that they stand in.
         suppressions = self.suppressions if measured is None else Suppressions(text)
         return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]
+
+    def _keras_version(self, module: Module) -> int:
+        """As the running interpreter says; else 2 where that is what is installed, or what the text was written for."""
+        if self.keras is not None:
+            return self.keras
+        from tapefix.interpreter import find_interpreter, installed_keras
+
+        installed = installed_keras(find_interpreter(self._options.python, Path.cwd()))
+        return 2 if installed == 2 else keras_of_text(module)
 
     def unused_suppressions(self) -> list[Outcome]:
         options = self._options
@@ -89,7 +99,8 @@ class Repairer:
 
     def _start_server(self) -> ForkServer:
         if self._server is None:
-            from tapefix.proof.client import ForkServer, find_interpreter
+            from tapefix.interpreter import find_interpreter
+            from tapefix.proof.client import ForkServer
 
             self.interpreter = find_interpreter(self.options.python, Path.cwd())
             self._server = ForkServer(self.interpreter)

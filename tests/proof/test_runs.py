@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tapefix.errors import TapefixError
-from tapefix.proof.client import ForkServer, ProofUnavailable, RunRequest, find_interpreter
+from tapefix.interpreter import find_interpreter
+from tapefix.proof.client import ForkServer, ProofUnavailable, RunRequest
 
 from .helpers import Runner, line_of, source, states
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from tapefix.analysis.names import canonical, imported_names, tensor_op
 from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
+from tapefix.analysis.versions import keras_of_text
 from tapefix.findings import Span
 
 if TYPE_CHECKING:
@@ -35,14 +36,20 @@ SCOPES = (*FUNCTIONS, ast.Module, ast.ClassDef, ast.ListComp, ast.SetComp, ast.G
 class Module:
     """The analysis of one file. `measured` is the run of the code as it stands, None where nothing was run.
 
-    `keras` is the major version of the interpreter's Keras, 3 where it is not known.
+    `keras_version` tells the major version of Keras that the code is for; without it, the text does.
     """
 
-    def __init__(self, text: str, tree: ast.Module | None = None, measured: Run | None = None, keras: int = 3) -> None:
+    def __init__(
+        self,
+        text: str,
+        tree: ast.Module | None = None,
+        measured: Run | None = None,
+        keras_version: Callable[[Module], int] = keras_of_text,
+    ) -> None:
         self.text = text
         self.tree = tree if tree is not None else ast.parse(text)
         self.measured = measured
-        self.keras = keras
+        self._keras_version = keras_version
         self.lines = text.splitlines() if "\f" not in text else text.replace("\f", " ").splitlines()
         self._ascii = text.isascii()
         self._parents: dict[ast.AST, ast.AST] = {}
@@ -256,6 +263,11 @@ class Module:
     def tf(self) -> str:
         """The file's alias of TensorFlow, `tf` where it has none (then `needs_tf_import` is true)."""
         return self.aliases.get("tf", "tf")
+
+    @cached_property
+    def keras(self) -> int:
+        """The major version of Keras that the code is for."""
+        return self._keras_version(self)
 
     @property
     def needs_tf_import(self) -> bool:

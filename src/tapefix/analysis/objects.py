@@ -24,6 +24,9 @@ class Objects:
         self._callees: dict[ast.Call, tuple[Function, ...]] = {}
         self._busy: set[int] = set()
         self._sites: dict[Function, list[ast.Call]] | None = None
+        self._sites_known = False
+        self._origins_of: dict[tuple[ast.AST, int], list[ast.AST]] = {}
+        self._arguments_of: dict[Def, list[ast.expr]] = {}
 
     # -------------------------------------------------------------- tables of the module
 
@@ -55,11 +58,18 @@ class Objects:
         # Callees ask for origins and origins for callees: how many are under way bounds the two together.
         if depth <= 0 or id(node) in self._busy or len(self._busy) > _UNDER_WAY:
             return []
+        # Only an answer that nothing under way has cut short is worth keeping.
+        whole = not self._busy and self._sites_known
+        if whole and (node, depth) in self._origins_of:
+            return list(self._origins_of[node, depth])
         self._busy.add(id(node))
         try:
-            return self._origins(node, depth - 1)
+            found = self._origins(node, depth - 1)
         finally:
             self._busy.discard(id(node))
+        if whole:
+            self._origins_of[node, depth] = list(found)
+        return found
 
     def _origins(self, node: ast.AST, depth: int) -> list[ast.AST]:
         if isinstance(node, ast.Name):
@@ -141,10 +151,9 @@ class Objects:
         if definition.kind == "loop" and definition.value is not None:
             return self.members(definition.value, depth, definition.path)
         if definition.kind == "mutate":
-            found = []
-            for previous in definition.previous:
-                found += self.definition_origins(previous, depth - 1) if depth > 0 else []
-            return found
+            if depth <= 0:
+                return []
+            return [o for made in _before_changes(definition) for o in self.definition_origins(made, depth - 1)]
         if definition.value is not None and definition.kind in ("assign", "with"):
             return self.elements(definition.value, definition.path, depth)
         return []
@@ -291,6 +300,7 @@ class Objects:
                 self._callees.clear()
                 self._sites = self._collect_sites()
             self._callees.clear()
+            self._sites_known = True
         return self._sites
 
     def _collect_sites(self) -> dict[Function, list[ast.Call]]:
@@ -317,6 +327,14 @@ class Objects:
 
     def arguments_of(self, parameter: Def) -> list[ast.expr]:
         """What call sites of this module pass for a parameter, and its default."""
+        known = self._arguments_of.get(parameter)
+        if known is None:
+            known = self._find_arguments(parameter)
+            if self._sites_known:
+                self._arguments_of[parameter] = known
+        return known
+
+    def _find_arguments(self, parameter: Def) -> list[ast.expr]:
         function = parameter.scope.node
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             return []
@@ -345,6 +363,23 @@ class Objects:
             if arg.arg == name:
                 return value
         return None
+
+
+def _before_changes(definition: Def) -> list[Def]:
+    """The definitions of what `definition` and those before it change in place, each once."""
+    found: dict[Def, None] = {}
+    seen = {definition}
+    todo = [definition]
+    while todo:
+        for previous in todo.pop().previous:
+            if previous in seen:
+                continue
+            seen.add(previous)
+            if previous.kind == "mutate":
+                todo.append(previous)
+            else:
+                found[previous] = None
+    return list(found)
 
 
 def _is_property(function: ast.FunctionDef) -> bool:

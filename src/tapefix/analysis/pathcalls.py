@@ -23,6 +23,7 @@ from tapefix.analysis.values import (
     METHODS,
     NO_VALUE_ATTRIBUTES,
     NO_VALUE_CALLS,
+    SETTINGS,
     UNKNOWN,
     VALUE_ARGUMENTS,
     Field,
@@ -79,11 +80,12 @@ class CallInputs:
             return
         if name is not None:
             operation = name.rpartition(".")[2]
-            if operation in VALUE_ARGUMENTS and name.startswith(KNOWN_ROOTS):
+            carrying = VALUE_ARGUMENTS.get(name, VALUE_ARGUMENTS.get(operation))
+            if name.startswith(KNOWN_ROOTS):
+                values = [*node.args, *[k.value for k in node.keywords if k.arg not in SETTINGS]]
+            if carrying is not None and name.startswith(KNOWN_ROOTS):
                 values = [
-                    v
-                    for v in (argument(node, position, keyword) for position, keyword in VALUE_ARGUMENTS[operation])
-                    if v is not None
+                    v for v in (argument(node, position, keyword) for position, keyword in carrying) if v is not None
                 ]
             elif operation == "where" and len(values) > 1:
                 yield node.args[0] if node.args else values[0], calls, (), FLAT

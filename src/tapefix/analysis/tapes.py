@@ -98,7 +98,7 @@ class Tapes:
                 return
             target = argument(call, 0, "target")
             sources = argument(call, 1, "sources") or argument(call, 1, "source")
-            if target is None or sources is None:
+            if target is None or sources is None or _is_asserted_none(self.module, call):
                 return
             made = GradientCall(call, tape, target, sources)
             self.gradients.append(made)
@@ -125,6 +125,32 @@ class Tapes:
             if isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                 break
         return found
+
+
+def _is_asserted_none(module: Module, call: ast.Call) -> bool:
+    """Does the text assert that the gradient, or one of several, is None? Then it is a test, and right as it is."""
+    places: list[ast.AST] = [call]
+    statement = module.statement(call)
+    if isinstance(statement, ast.Assign) and statement.value is call:
+        for name in (n for target in statement.targets for n in ast.walk(target) if isinstance(n, ast.Name)):
+            places += [use for bound in module.reaching.bindings.get(name, ()) for use in bound.uses]
+    return any(_is_said_to_be_none(module, place) for place in places)
+
+
+def _is_said_to_be_none(module: Module, place: ast.AST) -> bool:
+    """`assert x is None`, `self.assertIsNone(x[0])`, `self.assertIs(x, None)`."""
+    above = module.parent(place)
+    while isinstance(above, ast.Subscript):
+        place, above = above, module.parent(above)
+    if isinstance(above, ast.Compare) and isinstance(module.parent(above), ast.Assert):
+        return above.left is place and isinstance(above.ops[0], ast.Is) and _is_none(above.comparators[0])
+    if not (isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute) and place in above.args):
+        return False
+    return above.func.attr == "assertIsNone" or (above.func.attr == "assertIs" and _is_none(above.args[-1]))
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def argument(call: ast.Call, position: int, name: str) -> ast.expr | None:

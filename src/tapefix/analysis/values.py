@@ -44,7 +44,8 @@ DRAWS = {
     "binomial",
     "bernoulli",
 }
-# Only these arguments carry a value that a gradient could follow: position and keyword.
+# Only these arguments carry a value that a gradient could follow, by the whole name or its last part: position and
+# keyword.
 VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
     "one_hot": (),
     "gather": ((0, "params"),),
@@ -60,7 +61,13 @@ VALUE_ARGUMENTS: dict[str, tuple[tuple[int, str], ...]] = {
     "fill": ((1, "value"),),
     "tensor_scatter_nd_update": ((0, "tensor"), (2, "updates")),
     "scatter_nd": ((1, "updates"),),
+    "Variable": ((0, "initial_value"), (0, "initializer")),
+    "tf.random.normal": ((1, "mean"), (2, "stddev")),
+    "tf.random.truncated_normal": ((1, "mean"), (2, "stddev")),
+    "tf.random.uniform": ((1, "minval"), (2, "maxval")),
 }
+# Keywords that say what a result is called or how it is laid out, in any function.
+SETTINGS = {"name", "dtype", "shape", "axis", "keepdims", "seed", "trainable"}
 # Last parts of names whose derivative is zero or None wherever it exists.
 FLAT_OPS = {
     "argmax", "argmin", "argsort", "round", "around", "rint", "floor", "ceil", "trunc", "fix", "sign", "equal",

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -286,22 +285,3 @@ class ForkServer:
 
 def _dead(request: RunRequest, seconds: float, reason: str) -> Run:
     return Run(end="died", seconds=seconds, seed=request.seed, failure=Failure("ForkServer", reason, 0))
-
-
-def find_interpreter(explicit: str | None, near: Path) -> str:
-    """The Python whose TensorFlow runs the code: as told, else of the active or the project's virtual environment."""
-    if explicit is not None:
-        found = shutil.which(str(Path(explicit).expanduser()) if explicit.startswith("~") else explicit)
-        if found is None:
-            raise TapefixError(f"--python {explicit}: there is no such interpreter")
-        return found
-    active = os.environ.get("VIRTUAL_ENV")
-    places = [Path(active)] if active else []
-    near = near.absolute()
-    for folder in (near, *near.parents):
-        places += [folder / ".venv", folder / "venv"]
-    name = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
-    for place in places:
-        if (place / name).is_file():
-            return str(place / name)
-    return sys.executable

@@ -67,7 +67,11 @@ class ClosureOverTensor(Rule):
                 home = module.function(gradient.tape.block)
                 yield from self._closures(module, [f for f in run if f is not home], roads, done)
         for call in module.calls:
-            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "minimize"):
+            # `minimize` of an optimiser, not the function of that name in SciPy or TensorFlow Probability.
+            if (
+                not (isinstance(call.func, ast.Attribute) and call.func.attr == "minimize")
+                or module.call_name(call) is not None
+            ):
                 continue
             loss, variables = argument(call, 0, "loss"), argument(call, 1, "var_list")
             for function in module.objects.origins(loss) if loss is not None and variables is not None else ():

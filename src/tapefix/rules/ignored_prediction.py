@@ -110,7 +110,8 @@ class IgnoredPrediction(Rule):
             "gradient can reach the model.",
             label=f"computed from {target.name}" if slips else "never read",
             candidates=[Candidate(f"compute it from {prediction.name}", edits, keeps_value=False)] if edits else (),
-            certain=bool(edits) or not self._closes_over_values(module, function),
+            # A name like `_` says that it is meant to be ignored.
+            certain=bool(edits) or not (prediction.name.startswith("_") or self._closes_over_values(module, function)),
             advice="" if edits else f"Use {prediction.name} in the loss.",
         )
 

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Losses whose value depends on the order of target and prediction.
+# Losses that give something else when the arguments change places; the hinge of labels -1 and 1 does not.
 _ORDERED = {
     "BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "BinaryFocalCrossentropy",
-    "CategoricalFocalCrossentropy", "KLDivergence", "Poisson", "Hinge", "CategoricalHinge", "SquaredHinge",
+    "CategoricalFocalCrossentropy", "KLDivergence", "Poisson", "CategoricalHinge",
     "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "kl_divergence",
-    "poisson", "hinge",
+    "poisson", "categorical_hinge",
 }  # fmt: skip
 
 

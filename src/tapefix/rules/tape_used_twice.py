@@ -53,7 +53,7 @@ class TapeUsedTwice(Rule):
             if tape.persistent or not tape.gradients:
                 continue
             again = self._again(module, tape)
-            if again is not None:
+            if again is not None and not _is_awaited(module, again):
                 yield self.finding(
                     module,
                     again,
@@ -85,6 +85,18 @@ class TapeUsedTwice(Rule):
                 ):
                     return second.call
         return None
+
+
+def _is_awaited(module: Module, call: ast.Call) -> bool:
+    """Does the text wait for the RuntimeError of this call, as a lesson does?"""
+    for above in module.ancestors(call):
+        if isinstance(above, ast.Try) and any(module.inside(call, s) for s in above.body):
+            return any(isinstance(h.type, ast.Name) and h.type.id == "RuntimeError" for h in above.handlers)
+        if isinstance(above, ast.With) and any("assertRaises" in ast.unparse(i.context_expr) for i in above.items):
+            return True
+        if isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            break
+    return False
 
 
 def _repeats(module: Module, gradient: GradientCall, loop: ast.AST) -> bool:

@@ -62,9 +62,9 @@ class UntrackedVariable(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         for owner in module.classes.by_name.values():
             kind = module.classes.kind(owner)
-            if kind in ("layer", "model") and module.keras >= 3:
+            if kind in ("layer", "model"):
                 yield from self._of_keras(module, owner)
-            elif kind == "module" and module.keras >= 3:
+            elif kind == "module":
                 yield from self._of_module(module, owner)
             elif kind is None and (not owner.bases or ast.unparse(owner.bases[0]) == "object"):
                 yield from self._of_plain(module, owner)
@@ -72,51 +72,67 @@ class UntrackedVariable(Rule):
     # -------------------------------------------------------------- tf.Variable on a Keras object
 
     def _of_keras(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
+        """One finding for the variables that can be made weights where they stand, one for the others."""
         if any(module.classes.method(owner, name) is not None for name in _LISTS):
             return
-        for node in module.all(ast.Assign):
-            assert isinstance(node, ast.Assign)
+        made: list[ast.Assign] = []
+        elsewhere: list[ast.Assign] = []
+        for node in module.each(ast.Assign):
             target, value = node.targets[0], node.value
-            if module.class_of(node) is not owner or not (
-                isinstance(target, ast.Attribute) and module.classes.is_self(target.value)
-            ):
-                continue
             if (
-                module.call_name(value) != "tf.Variable"
-                or not isinstance(value, ast.Call)
-                or not self._is_weight(module, owner, target.attr, value)
+                isinstance(value, ast.Call)
+                and isinstance(target, ast.Attribute)
+                and module.class_of(node) is owner
+                and module.classes.is_self(target.value)
+                and module.call_name(value) == "tf.Variable"
+                and self._is_weight(module, owner, target.attr, value)
             ):
-                continue
-            function = module.function(node)
-            start = argument(value, 0, "initial_value")
-            candidates = []
-            if (
-                isinstance(function, ast.FunctionDef)
-                and function.name in ("__init__", "build")
-                and start is not None
-                and _is_ready(node, function)
-            ):
+                function = module.function(node)
+                ready = (
+                    isinstance(function, ast.FunctionDef)
+                    and function.name in ("__init__", "build")
+                    and argument(value, 0, "initial_value") is not None
+                    and _is_ready(node, function)
+                )
+                (made if ready else elsewhere).append(node)
+        if not (made or elsewhere) or module.keras < 3:
+            return
+        if made:
+            edits: list[Edit] = []
+            for node in made:
+                target, value = node.targets[0], node.value
+                assert isinstance(target, ast.Attribute) and isinstance(value, ast.Call)
                 text = add_weight(module, module.source(target.value), value, _label(value) or target.attr)
-                edits = (ReplaceExpression(module.span(value), text), *imports_for(module, text))
-                candidates = [
-                    Candidate(
-                        f"make {module.source(target)} a weight of {owner.name}",
-                        edits,
-                        keeps_value=False,
-                        trains_more=True,
-                    )
-                ]
-            yield self.finding(
-                module,
-                node,
-                f"Keras 3 does not track a plain tf.Variable: {module.source(target)} is not among "
-                f"the trainable variables of {owner.name}.",
-                label="not tracked",
-                candidates=candidates,
-                silent=True,
-                certain=bool(candidates),
-                advice="" if candidates else f"Make it with self.add_weight(...) in __init__ or build of {owner.name}.",
-            )
+                edits.append(ReplaceExpression(module.span(value), text))
+                edits += [edit for edit in imports_for(module, text) if edit not in edits]
+            what = module.source(made[0].targets[0]) if len(made) == 1 else "them"
+            title = f"make {what} {'a weight' if len(made) == 1 else 'weights'} of {owner.name}"
+            candidate = Candidate(title, tuple(edits), keeps_value=False, trains_more=True)
+            yield self._untracked(module, owner, made, candidate)
+        if elsewhere:
+            yield self._untracked(module, owner, elsewhere, None)
+
+    def _untracked(
+        self, module: Module, owner: ast.ClassDef, nodes: list[ast.Assign], candidate: Candidate | None
+    ) -> Finding:
+        names = [module.source(node.targets[0]) for node in nodes]
+        which = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        if len(names) > 4:
+            which = f"{', '.join(names[:3])} and {len(names) - 3} others"
+        verb = "is" if len(names) == 1 else "are"
+        advice = f"Make {'it' if len(names) == 1 else 'them'} with self.add_weight(...) in __init__ or build of"
+        return self.finding(
+            module,
+            nodes[0],
+            f"Keras 3 does not track a plain tf.Variable: {which} {verb} not among the trainable variables of "
+            f"{owner.name}.",
+            label="not tracked",
+            notes=[(node, "neither is this") for node in nodes[1:3]],
+            candidates=[candidate] if candidate is not None else [],
+            silent=True,
+            certain=candidate is not None,
+            advice="" if candidate is not None else f"{advice} {owner.name}.",
+        )
 
     def _is_weight(self, module: Module, owner: ast.ClassDef, name: str, made: ast.Call) -> bool:
         """Trainable, of floats, read in the class, and neither assigned to nor put in a list by hand."""
@@ -166,6 +182,8 @@ class UntrackedVariable(Rule):
                 first = first or writes[0][0]
         method = module.classes.method(owner, "__init__")
         if first is None or method is None or method not in owner.body or not self._is_trained(module, owner):
+            return
+        if module.keras < 3:
             return
         listed = ", ".join(dict.fromkeys(parts))
         text = (

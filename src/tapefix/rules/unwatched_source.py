@@ -117,8 +117,15 @@ class UnwatchedSource(Rule):
             label="not watched",
             notes=[(tape.call, "this tape watches trainable variables only")],
             candidates=[Candidate("watch it" if len(starved) == 1 else "watch them", tuple(edits))],
-            certain=kinds <= {"tensor", "array"},
+            certain=kinds <= {"tensor", "array"} and not self._is_lesson(module, tape, starved),
         )
+
+    @staticmethod
+    def _is_lesson(module: Module, tape: Tape, starved: list[ast.expr]) -> bool:
+        """Does the next tape of the same code watch the very tensors, to show what difference that makes?"""
+        end, home = tape.block.end_lineno or 0, module.function(tape.block)
+        later = [t for t in module.tapes.tapes if t.block.lineno > end and module.function(t.block) is home]
+        return bool(later) and all(_watched(module, later[0], item) for item in starved)
 
     def _kind(self, module: Module, tape: Tape, gradient: GradientCall, item: ast.expr) -> str | None:
         """`tensor` where the text shows that nobody watches it, `array`, `maybe` where it may be; None: all is well."""
