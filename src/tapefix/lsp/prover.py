@@ -95,7 +95,8 @@ class Prover:
             raise
 
     def _server(self, settings: Settings, cwd: Path) -> ForkServer:
-        from tapefix.proof.client import ForkServer, find_interpreter
+        from tapefix.interpreter import find_interpreter
+        from tapefix.proof.client import ForkServer
 
         wanted = settings.interpreter
         if wanted is not None and shutil.which(str(Path(wanted).expanduser())) is None:
