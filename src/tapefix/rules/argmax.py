@@ -141,12 +141,12 @@ class Argmax(Rule):
         edits: list[Edit] = [ReplaceStatement(module.span(assign), made)]
         for use in uses:
             assert isinstance(use, ast.Name)
-            whole = _arithmetic_around(module, use)
-            if whole is use:
+            position = _arithmetic_around(module, use)
+            if position is use:
                 return []
-            place = f"{spelling.op('cast')}({rewritten(module, whole, {use: cells})}, {tf}.float32)"
+            place = f"{spelling.op('cast')}({rewritten(module, position, {use: cells})}, {tf}.float32)"
             text = f"{spelling.op('reduce_sum')}({chances} * {place}, axis=-1)"
-            edits.append(ReplaceExpression(module.span(whole), text))
+            edits.append(ReplaceExpression(module.span(through_casts(module, position)), text))
         return [Candidate("use the expected position (soft argmax)", (*edits, *spelling.imports), safe=False)]
 
     @staticmethod
