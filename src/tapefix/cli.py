@@ -65,7 +65,12 @@ def tapefix(
         str | None,
         typer.Option(metavar="PATH", help="The interpreter whose TensorFlow runs the code.", show_default=False),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="How many gradient computations of a training loop are run.")] = 3,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How many gradient computations are measured at least; a quick script runs to its end."
+        ),
+    ] = 3,
     timeout: Annotated[float, typer.Option(min=0.1, help="How many seconds one run may take.")] = 60.0,
     select: Annotated[
         list[str] | None, typer.Option(metavar="CODES", help="Only these rules: TPF101,TPF2.", show_default=False)
