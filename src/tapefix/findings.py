@@ -53,6 +53,8 @@ class Finding(NamedTuple):
     `silent` findings starve a term or a variable without any gradient being None, NaN or zero, so a run whose
     gradients are healthy does not clear them.
     `advice` says what the author can do where no candidate is right; shown when no repair was applied.
+    `latent` findings break every run that comes to them, so a healthy run has not: they stay, and their safe repair
+    is written unverified.
     `numeric` findings show for some random numbers only, so a healthy run with one seed does not clear them.
     """
 
@@ -65,5 +67,6 @@ class Finding(NamedTuple):
     notes: tuple[Note, ...] = ()
     certain: bool = True
     silent: bool = False
+    latent: bool = False
     numeric: bool = False
     advice: str = ""

@@ -127,10 +127,20 @@ class Ladder:
             self._done += [(relocate(f, text, self.source.text), c) for f, c in accepted.choices]
             text, current = accepted.text, accepted.runs
             findings = self.inspector.findings(text, _worst(current))
-            if not _broken(current) and not any(f.silent and f.certain for f in findings):
+            if not _broken(current) and not any((f.silent or f.latent) and f.certain for f in findings):
                 findings = []
                 break
-        return self._result(text, before, current, findings, time.monotonic() - started)
+        latent = self._latent(text, current, findings)
+        return self._result(text, before, current, findings, latent, time.monotonic() - started)
+
+    def _latent(self, text: str, current: Sequence[Run], findings: Sequence[Finding]) -> Trial | None:
+        """The repairs on paths that no run took, where they leave what was run as it is."""
+        choices = [(f, f.candidates[0]) for f in findings if f.latent and f.certain and f.candidates]
+        if not choices or _broken(current):
+            return None
+        composed = compose(text, choices)
+        trial = self._try(composed.text, composed.applied, current, current)
+        return trial if trial.verdict is Verdict.UNVERIFIED else None
 
     def _start_first(self, text: str, findings: Sequence[Finding]) -> None:
         """Starts the most likely repair while the original runs."""
@@ -279,7 +289,13 @@ class Ladder:
     # -------------------------------------------------------------- the result
 
     def _result(
-        self, text: str, before: Sequence[Run], after: Sequence[Run], findings: Sequence[Finding], seconds: float
+        self,
+        text: str,
+        before: Sequence[Run],
+        after: Sequence[Run],
+        findings: Sequence[Finding],
+        latent: Trial | None,
+        seconds: float,
     ) -> FileResult:
         latest = text
         changed = text != self.source.text
@@ -296,7 +312,12 @@ class Ladder:
             Outcome(f, self._attempts(f, c), c if text != self.source.text else None, verdict, reason)
             for f, c in self._done
         ]
-        known = {(f.code, f.span) for f, _ in self._done}
+        if latent is not None:
+            text, verdict, reason = latent.text, Verdict.UNVERIFIED, "the run does not come to it"
+            outcomes += [
+                Outcome(relocate(f, latest, self.source.text), (), c, verdict, reason) for f, c in latent.choices
+            ]
+        known = {(o.finding.code, o.finding.span) for o in outcomes}
         for finding in findings:
             place = relocate(finding, latest, self.source.text)
             if (place.code, place.span) in known or not self._reported(finding, broken):
@@ -330,7 +351,7 @@ class Ladder:
                 or not finding.candidates
                 or bool(self._attempts(finding, None))
             )
-        return finding.certain and (finding.silent or any(c.trains_more for c in finding.candidates))
+        return finding.certain and (finding.silent or finding.latent or any(c.trains_more for c in finding.candidates))
 
     def _attempts(self, finding: Finding, applied: Candidate | None) -> tuple[Attempt, ...]:
         """The rungs below the applied one (or all), as far as they were tried."""

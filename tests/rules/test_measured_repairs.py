@@ -79,3 +79,35 @@ def test_head_that_was_frozen_with_what_it_stands_on(prove: Prove) -> None:
         net.fit(tf.random.normal([8, 3]), tf.ones([8, 1]), verbose=0)
     """)
     assert "body.trainable = False" in repaired(prove(text))
+
+
+LATER = dedent("""
+    import tensorflow as tf
+
+    w = tf.Variable([1.0, 2.0])
+    optimizer = tf.keras.optimizers.SGD(0.1)
+
+
+    def objective(epoch):
+        error = tf.reduce_sum(tf.square(w))
+        if epoch < {epochs}:
+            return error
+        error += 0.1 * tf.reduce_sum(tf.abs(w))
+
+
+    for epoch in range(4):
+        with tf.GradientTape() as tape:
+            loss = objective(epoch)
+        optimizer.apply_gradients(zip(tape.gradient(loss, [w]), [w]))
+""")
+
+
+def test_branch_that_the_run_does_not_take_is_repaired_but_not_verified(prove: Prove) -> None:
+    result = prove(LATER.format(epochs=9))
+    assert "    return error\n\n\nfor" in result.repaired
+    assert result.proof is not None and result.proof.verdict is Verdict.UNVERIFIED
+    assert result.outcomes[0].reason == "the run does not come to it"
+
+
+def test_branch_that_the_run_takes_is_verified(prove: Prove) -> None:
+    assert "    return error\n\n\nfor" in repaired(prove(LATER.format(epochs=2)))

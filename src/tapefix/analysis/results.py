@@ -118,6 +118,8 @@ class Results:
         wrapped = self._wrapped(function)
         if wrapped is not None:
             return wrapped
+        if self._is_backward_pass(function):
+            return Need("callback", "tf.custom_gradient uses what it returns as the gradient")
         for call, slot in self._handed_over(function):
             return Need("callback", f"{slot} uses what it returns", call)
         return None
@@ -145,6 +147,22 @@ class Results:
                 if need is not None:
                     return Need("caller", f"{decorated.name}, which it wraps, loses its result", need.place)
         return None
+
+    def _is_backward_pass(self, function: Function) -> bool:
+        """The second of the two results of a function under `tf.custom_gradient`."""
+        forward = self.module.parent(function)
+        if not isinstance(forward, ast.FunctionDef) or not isinstance(function, ast.FunctionDef):
+            return False
+        pairs = [r for r in self.objects.returns.get(forward, ()) if isinstance(r, ast.Tuple) and len(r.elts) == 2]
+        if not any(isinstance(p.elts[1], ast.Name) and p.elts[1].id == function.name for p in pairs):
+            return False
+        decorated = any(self.module.name(d) == "tf.custom_gradient" for d in forward.decorator_list)
+        return decorated or any(
+            self.module.call_name(call) == "tf.custom_gradient"
+            and call.args
+            and self._names(call.args[0], forward, forward.name)
+            for call in self.module.calls
+        )
 
     def _is_regularizer(self, owner: ast.ClassDef) -> bool:
         return any(

@@ -40,6 +40,7 @@ class Rule:
         notes: Iterable[tuple[ast.AST, str]] = (),
         certain: bool = True,
         silent: bool = False,
+        latent: bool = False,
         numeric: bool = False,
         advice: str = "",
     ) -> Finding:
@@ -54,6 +55,7 @@ class Rule:
             notes=tuple(Note(module.span(place), text) for place, text in notes),
             certain=certain,
             silent=silent,
+            latent=latent,
             numeric=numeric,
             advice=advice,
         )

@@ -92,6 +92,7 @@ class BranchWithoutReturn(Rule):
                 candidates=[Candidate(f"return {values[0].text} here, too", edits)],
                 notes=[(need.place, "the result is used here")] if need.place is not None else (),
                 certain=all(last.dead for last in values) and need.kind != "step",
+                latent=True,
             )
 
     def _last(self, module: Module, function: ast.FunctionDef, end: End, width: int) -> Last | None:

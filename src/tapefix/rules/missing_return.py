@@ -82,6 +82,7 @@ class MissingReturn(Rule):
                 candidates=[Candidate(title, last.edits)],
                 notes=[(need.place, "the result is used here")] if need.place is not None else (),
                 certain=self._certain(module, function, need, last),
+                latent=True,
             )
 
     def _certain(self, module: Module, function: Definition, need: Need, last: Last) -> bool:
