@@ -1,4 +1,4 @@
-"""The interpreter whose TensorFlow runs the code: which it is, and which Keras it has."""
+"""The interpreter whose TensorFlow runs the code: which it is, which Keras it has, and which the project asks for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from tapefix.analysis.versions import asks_for_keras_2
 from tapefix.errors import TapefixError
 
 
@@ -57,3 +58,33 @@ def _package_folders(python: str) -> list[Path]:
     # The link to the interpreter stays unresolved: it is what lies beside it that makes a virtual environment.
     home = Path(python).parent.parent
     return [*home.glob("lib/python3*/site-packages"), *home.glob("Lib/site-packages")]
+
+
+_REQUIREMENTS = ("requirements*.txt", "requirements/*", "requirements/*/*", "environment*.y*ml", "Pipfile")
+_PROJECT = ("setup.py", "setup.cfg", "pyproject.toml")
+_LARGEST = 100_000
+
+
+@cache
+def declared_keras(folder: Path) -> int | None:
+    """2 where the project of this folder asks for a TensorFlow that comes with Keras 2, None where it does not say."""
+    for place in (folder, *folder.parents):
+        if str(place) == os.environ.get("HOME"):
+            break
+        texts = [text for text in map(_text, _declarations(place)) if "tensorflow" in text]
+        if texts:
+            return 2 if any(asks_for_keras_2(text) for text in texts) else None
+        if (place / ".git").exists():
+            break
+    return None
+
+
+def _declarations(place: Path) -> list[Path]:
+    return [file for pattern in (*_REQUIREMENTS, *_PROJECT) for file in sorted(place.glob(pattern))]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace") if file.is_file() and file.stat().st_size < _LARGEST else ""
+    except OSError:
+        return ""

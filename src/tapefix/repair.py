@@ -64,13 +64,15 @@ class Inspector:
         return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]
 
     def _keras_version(self, module: Module) -> int:
-        """As the running interpreter says; else 2 where that is what is installed, or what the text was written for."""
+        """As the running interpreter says; else 2 where it is installed, asked for, or what the text is written for."""
         if self.keras is not None:
             return self.keras
-        from tapefix.interpreter import find_interpreter, installed_keras
+        from tapefix.interpreter import declared_keras, find_interpreter, installed_keras
 
         installed = installed_keras(find_interpreter(self._options.python, Path.cwd()))
-        return 2 if installed == 2 else keras_of_text(module)
+        if installed == 2 or declared_keras(Path(self.path).absolute().parent) == 2:
+            return 2
+        return keras_of_text(module)
 
     def unused_suppressions(self) -> list[Outcome]:
         options = self._options

@@ -74,3 +74,40 @@ def test_of_the_text(run: Run, tmp_path: Path) -> None:
     python = environment(tmp_path / "environment", "keras-3.4.1")
     Path("layer.py").write_text(LAYER + "\n\noptimizer = tf.keras.optimizers.Adam(lr=0.1)\n")
     assert run("--python", python, "--no-verify", "layer.py").status == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status"),
+    [
+        ("requirements.txt", "numpy\ntensorflow==2.4.1\n", 0),
+        ("requirements-dev.txt", "tensorflow-gpu>=2.3, <2.16\n", 0),
+        ("requirements/tensorflow/env.cpu.yml", "- tensorflow<2.16\n", 0),
+        ("environment.yml", "dependencies:\n  - tensorflow=1.15\n", 0),
+        ("pyproject.toml", '[tool.poetry.dependencies]\ntensorflow = "2.8.0"\n', 0),
+        ("setup.py", 'setup(install_requires=["tensorflow[and-cuda]~=2.15"])\n', 0),
+        ("requirements.txt", "tensorflow\n", 1),
+        ("requirements.txt", "tensorflow>=2.4\n", 1),
+        ("requirements.txt", "tensorflow==2.17.0\n", 1),
+        ("requirements.txt", "tensorflow-datasets==2.1.0\n", 1),
+        ("pyproject.toml", 'dependencies = ["tensorflow>=2.16,<2.20"]\n', 1),
+    ],
+)
+def test_of_the_project(run: Run, tmp_path: Path, name: str, text: str, status: int) -> None:
+    python = environment(tmp_path / "environment", "keras-3.4.1")
+    package = Path("project") / "src" / "package"
+    package.mkdir(parents=True)
+    declared = Path("project", name)
+    declared.parent.mkdir(parents=True, exist_ok=True)
+    declared.write_text(text)
+    (package / "layer.py").write_text(LAYER)
+    assert run("--python", python, "--no-verify", str(package)).status == status
+
+
+def test_the_nearest_project_decides(run: Run, tmp_path: Path) -> None:
+    python = environment(tmp_path / "environment", "keras-3.4.1")
+    Path("requirements.txt").write_text("tensorflow==2.4.1\n")
+    Path("inner").mkdir()
+    Path("inner", "requirements.txt").write_text("tensorflow>=2.16\n")
+    Path("inner", "layer.py").write_text(LAYER)
+    assert run("--python", python, "--no-verify", "inner").status == 1
+    assert run("--python", python, "--no-verify", "layer.py").status == 0

@@ -63,8 +63,11 @@ _NAMES = {
     "CuDNNGRU": ("keras.layers.CuDNNGRU",),
 }
 _REMOVED_METHODS = ("fit_generator", "predict_generator", "evaluate_generator")
-# What a notebook installs: TensorFlow up to 2.15 comes with Keras 2.
-_PINNED = re.compile(r"\btensorflow(?:[-_](?:gpu|cpu))?\s*(?:(?:==|~=|<=?)\s*(?:1\.|2\.(?:\d|1[0-5])\b)|<\s*2\.16\b)")
+# TensorFlow up to 2.15 comes with Keras 2: `tensorflow==2.4.1`, `tensorflow>=2.3,<2.16`, `tensorflow = "2.8"`.
+_PINNED = re.compile(
+    r"\btensorflow(?:[-_](?:gpu|cpu))?(?:\[[^\]\n]*\])?\s*(?:>=?\s*[\d.]+\s*,\s*)?"
+    r"""(?:(?:={1,3}|~=|<=?)\s*["']?(?:1\.|2\.(?:\d|1[0-5])(?!\d))|<\s*2\.16\b)"""
+)
 
 
 def keras_of_text(module: Module) -> int:
@@ -72,8 +75,13 @@ def keras_of_text(module: Module) -> int:
     return 2 if _is_for_keras_2(module) else 3
 
 
+def asks_for_keras_2(text: str) -> bool:
+    """Does a text (a list of requirements, a line that installs) ask for a TensorFlow with Keras 2?"""
+    return _PINNED.search(text) is not None
+
+
 def _is_for_keras_2(module: Module) -> bool:
-    if "TF_USE_LEGACY_KERAS" in module.text or _PINNED.search(module.text):
+    if "TF_USE_LEGACY_KERAS" in module.text or asks_for_keras_2(module.text):
         return True
     for imported in module.each(ast.Import):
         if any(_is_old(item.name) for item in imported.names):

@@ -164,12 +164,7 @@ class CreatedInCall(Rule):
         start, value = self._start(owner), argument(call, 0, "initial_value")
         edits: list[Edit] | None = None
         name = _free(local.id, taken)
-        if (
-            value is not None
-            and start is not None
-            and self._is_independent(module, call, forward)
-            and module.keras >= 3
-        ):
+        if value is not None and start is not None and self._is_independent(module, call, forward):
             taken.add(name)
             text = add_weight(module, "self", call, name)
             added = Insert(module.span(start.body[-1]), "after", f"self.{name} = {text}")
