@@ -128,8 +128,11 @@ def numpy_operation(file: File, regions: list[tuple[ast.stmt, Region]]) -> Itera
                 continue
             if not {k.arg for k in call.keywords} <= {"axis", "keepdims", "name"}:
                 continue
-            inner = [file.source(a) for a in call.args] + [file.source(k) for k in call.keywords if k.arg != "name"]  # type: ignore[arg-type]
-            text = file.replaced((call, f"{np}.{name}({', '.join(inner)})"))
+            # The arguments stay as they are written.
+            text = file.replaced((call.func, f"{np}.{name}"))
+            if any(k.arg == "name" for k in call.keywords):
+                inner = [file.source(a) for a in (*call.args, *(k for k in call.keywords if k.arg != "name"))]  # type: ignore[arg-type]
+                text = file.replaced((call, f"{np}.{name}({', '.join(inner)})"))
             if file.np is None:
                 text = with_import(file, text)
             wanted = f"{np}.{name}"

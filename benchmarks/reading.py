@@ -101,6 +101,14 @@ def names(node: ast.AST) -> set[str]:
     return {dotted(n) for n in ast.walk(node) if isinstance(n, (ast.Name, ast.Attribute))} - {""}
 
 
+def carried(node: ast.AST) -> set[str]:
+    """The names of an expression that a gradient can go through: not those inside of `stop_gradient(...)`."""
+    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in CUTS:
+        return set()
+    found = {dotted(node)} if isinstance(node, (ast.Name, ast.Attribute)) else set()
+    return found.union(*(carried(child) for child in ast.iter_child_nodes(node))) - {""}
+
+
 def count(wanted: ast.AST) -> Callable[[ast.AST], int]:
     """Counts what is written the same, formatting aside."""
     text = ast.unparse(wanted)
@@ -125,7 +133,7 @@ class Region:
                 if node.value is not None and self.is_learned(node.value):
                     self.learned |= targets(node)
                 if targets(node) & self.needed:
-                    self.needed |= names(node.value) if node.value is not None else set()
+                    self.needed |= carried(node.value) if node.value is not None else set()
             if known == len(self.learned) + len(self.needed):
                 break
 
@@ -200,11 +208,18 @@ def trained(file: File, asked: list[ast.Call]) -> set[str]:
     for call in asked:
         sources: list[ast.AST] = [call.args[1]]
         if isinstance(call.args[1], ast.Name):
-            sources += [n.value for n in file.nodes if isinstance(n, ast.Assign) and call.args[1].id in targets(n)]
+            sources += [n.value for n in last_assigned(file, call, call.args[1].id)]
         for node in (n for s in sources for n in ast.walk(s)):
             if isinstance(node, ast.Attribute) and node.attr in VARIABLES:
                 found.add(dotted(node.value))
     return found - {""}
+
+
+def last_assigned(file: File, node: ast.expr, name: str) -> list[ast.Assign]:
+    """The assignment to a name that is next above `node`; all of them where none is above."""
+    found = [n for n in file.nodes if isinstance(n, ast.Assign) and name in targets(n)]
+    above = [n for n in found if n.lineno <= node.lineno]
+    return [max(above, key=lambda n: n.lineno)] if above else found
 
 
 def recorded(file: File) -> list[tuple[ast.With, Region]]:

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 
+# Methods of models that give no tensors.
+_NO_FORWARD = {
+    "predict", "predict_on_batch", "predict_proba", "get_weights", "set_weights", "save", "save_weights",
+    "load_weights", "summary", "compile", "fit", "evaluate", "train_on_batch", "test_on_batch", "get_config",
+    "count_params", "get_layer", "build", "reset_states",
+}  # fmt: skip
+
+
 class Asked:
     """The sources of one gradient as a predicate on vertices; without an expression, all that can be trained."""
 
@@ -69,6 +77,17 @@ class Asked:
             if self.module.class_of(call) in self._classes and (held := self.objects.instance_class(call)) is not None:
                 self._enclose(held)
 
+    def _is_own_method(self, call: ast.Call) -> bool:
+        """`self.actor.sample(state)`, a method of a model that is defined elsewhere, runs the model."""
+        func = call.func
+        return (
+            isinstance(func, ast.Attribute)
+            and isinstance(func.value, ast.Attribute)
+            and ast.unparse(func.value) in self._places
+            and func.attr not in _NO_FORWARD
+            and not self.objects.callees(call)
+        )
+
     def __call__(self, vertex: Vertex) -> bool:
         """Does a trainable value that was asked for enter here?"""
         if isinstance(vertex, Def):
@@ -82,7 +101,7 @@ class Asked:
         if self.module.kinds.made(vertex) == "variable":
             return self._everything or self.module.class_of(vertex) in self._classes
         if not self.module.training.is_forward(vertex):
-            return False
+            return self._is_own_method(vertex)
         if self._everything or self.module.class_of(vertex) in self._classes:
             return True
         func = vertex.func

@@ -9,26 +9,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from tapefix.analysis.asked import Asked
-from tapefix.analysis.exports import ARRAYS, CHANGERS, Exit, exit_kind
+from tapefix.analysis.exports import ARRAYS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
+from tapefix.analysis.parts import Part, Parts
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.tapes import GradientCall, argument
-from tapefix.analysis.values import DERIVED, FLAT, GOOD, METHODS, UNKNOWN, Mode
+from tapefix.analysis.values import DERIVED, FLAT, GOOD, HELD, METHODS, PICKS, UNKNOWN, Mode
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
-# What a detour does to the loss: all of it is cut off; a term that is added; what a layer is fed with; or a
-# part of a formula, which may be meant as a constant (a target, a weight, an advantage).
-Part = Literal["all", "term", "fed", "factor"]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_SUMS = {
-    "add", "subtract", "add_n", "reduce_sum", "reduce_mean", "sum", "mean", "accumulate_n", "stack",
-    "convert_to_tensor", "cast", "squeeze",
-    "reshape", "negative", "identity", "concat", "constant", "as_tensor", "tensor", "float32", "float", "array",
-    "asarray", "compute_average_loss",
-}  # fmt: skip
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +43,7 @@ class Target:
 
     values: list[Vertex]
     asked: Asked
-    kind: Literal["tape", "fit", "class", "layer"]
+    kind: Literal["tape", "fit", "class", "layer", "named"]
     root: Function | None = None
     parameters: set[Vertex] = field(default_factory=set)
     gradient: GradientCall | None = None
@@ -85,13 +77,16 @@ class Detours:
         found: dict[Vertex, Exit] = {}
         for call in self.module.calls:
             kind = exit_kind(self.module, call)
-            if kind is not None and self.training.is_recorded(call):
+            if kind is not None and (self.training.is_recorded(call) or self._is_in_named_loss(call, kind)):
                 found[call] = kind
         for store in self.module.all(ast.Subscript):
             for definition in self.module.reaching.bindings.get(store, ()) if isinstance(store.ctx, ast.Store) else ():  # type: ignore[attr-defined]
                 if self.training.is_recorded(store) and any(self._is_array(d) for d in definition.previous):
                     found[definition] = "export"
         return found
+
+    def _is_in_named_loss(self, call: ast.Call, kind: Exit) -> bool:
+        return kind in ("operation", "export", "predict") and self.module.named_losses.holds(call)
 
     def _is_array(self, definition: Def) -> bool:
         return self.module.call_name(definition.value) in ARRAYS if definition.value is not None else False
@@ -105,10 +100,14 @@ class Detours:
             if prediction is not None:
                 values: list[Vertex] = list(self.objects.returns.get(function, []))
                 yield Target(values, nothing, "fit" if known == "compile" else "class", function, {prediction})
+        for function, seeds in self.module.named_losses.functions.items():
+            yield Target(
+                list(self.objects.returns.get(function, [])), Asked(self.module, None), "named", function, seeds
+            )
         for function, known in self.training.forward_methods.items():
             values = list(self.objects.returns.get(function, []))
             inputs = self.objects.parameters(function)[:1] if known in ("layer", "lambda") else []
-            seeds: set[Vertex] = {d for p in inputs for d in self.module.reaching.bindings.get(p, [])}
+            seeds = {d for p in inputs for d in self.module.reaching.bindings.get(p, [])}
             owner = self.module.method_class(function)
             asked = Asked(self.module, None) if owner is not None else nothing
             yield Target(values, asked, "layer", function, seeds)
@@ -145,6 +144,9 @@ class Detours:
         live = paths.reach([s for s in seeds if s not in exits], carrying, lambda s: s not in exits)
         # What lives on its way but is cut later does not reach the target: only the rest keeps a term alive.
         live &= paths.sources([t for t in paths.targets if t in live], carrying, lambda s: s in live)
+        # What has left TensorFlow before is no tensor any more, and NumPy is right for it.
+        left = {s for s in exits if self._candidates[s.vertex] in ("export", "predict")}
+        tensors = paths.reach([s for s in seeds if s not in left], carrying, lambda s: s not in left)
         # Where nothing lives in the target, a function of another module between here and there changes nothing.
         lost = target.kind == "tape" and not any(t in live for t in paths.targets)
         dead_end = paths.sources(paths.targets, carrying, lambda s: self._is_closed(s.vertex)) if lost else set()
@@ -156,18 +158,28 @@ class Detours:
             if not self._fed_by_learning(paths, state, learned, target):
                 continue
             graph = self._in_graph(state, target)
-            sure = state in surely and (state in onward or state in dead_end or graph)
+            sure = self._is_tensor(state, surely, target) and (
+                state in onward or state in dead_end or graph or target.kind == "named"
+            )
             if not sure and state not in paths.sources(paths.targets, carrying):
                 continue
             kind = self._candidates[state.vertex]
+            if target.kind == "named" and kind != "operation":
+                continue  # a library may well hand out arrays: that alone is no defect
+            tensor = any(edge.state in tensors for edge in paths.inputs[state])
             onto = carrying if state in dead_end else strict
-            certain, part = self._judge(kind, self._parts(paths, state, live, onto), state in directly, target, graph)
+            parts = Parts(self.module, paths, live).of(state, onto)
+            certain, part = self._judge(kind, parts, state in directly, target, graph)
+            if part == "factor" and kind == "operation" and not certain:
+                certain = tensor and not self._is_shared(state) and not self._is_held(paths, state, live)
             if state.vertex in starving:
                 certain, sure, part = True, True, "all"
             if kind == "random" and not certain:
                 continue  # an action drawn from a policy: its log-probability is what trains
+            if target.kind == "named" and not (certain and sure and tensor):
+                continue
             trained = target.kind != "layer" or (part != "factor" and self._trained(paths, state, target))
-            silent = certain and sure and trained
+            silent = certain and sure and trained and target.kind != "named"
             node = state.vertex.node if isinstance(state.vertex, Def) else state.vertex
             assert isinstance(node, ast.expr)
             self._note(Detour(node, kind, part, certain and sure, silent))
@@ -182,6 +194,15 @@ class Detours:
         if target.gradient is None or target.gradient.tape is None:
             return set()
         return {cut for road in self.module.recordings[target.gradient][0] if road.is_starved for cut in road.cuts}
+
+    def _is_tensor(self, state: State, surely: set[State], target: Target) -> bool:
+        """Does the text alone show that a tensor comes here?"""
+        node = state.vertex
+        if self._candidates[node] != "operation" or not isinstance(node, ast.Call):
+            return state in surely
+        if target.kind == "named":
+            return self.module.named_losses.is_certain(node)
+        return state in surely or any(self.module.named_losses.is_tensor(a) for a in node.args)
 
     def _beside(self, paths: Paths, target: Target) -> None:
         """In a graph NumPy fails on the other tensors of the same computation, too: on `y_true`, on the batch."""
@@ -266,6 +287,20 @@ class Detours:
         owner = self.module.method_class(function) if function.name == "train_step" else None
         return "tf.function" in decorators or (owner is not None and self.module.classes.kind(owner) == "model")
 
+    def _is_shared(self, state: State) -> bool:
+        """Is this in a helper that is used where nothing is recorded, too: there it may be given arrays?"""
+        called = [f for call in state.calls for f in self.objects.callees(call)]
+        return any(not self.training.is_recorded(site) for f in called for site in self.objects.call_sites.get(f, ()))
+
+    def _is_held(self, paths: Paths, start: State, live: set[State]) -> bool:
+        """May this part of a formula be held constant on purpose, as targets, advantages and weights are?"""
+        if isinstance(start.vertex, ast.Call) and self.module.call_name(start.vertex) in PICKS:
+            return True
+        dead = paths.reach([start], {GOOD, DERIVED, FLAT}, lambda s: s not in live)
+        names = {s.vertex.name for s in dead if isinstance(s.vertex, Def)}
+        names |= {s.vertex.attr for s in dead if isinstance(s.vertex, ast.Attribute)}
+        return any(HELD.search(name) for name in names)
+
     def _is_closed(self, vertex: Vertex) -> bool:
         """Does this compute with its arguments only? A method may use a model of its object, and what a model is
         handed to may run it."""
@@ -289,7 +324,7 @@ class Detours:
         if "term" in parts:
             return True, "term"
         layer = target.kind == "layer" and bool(target.parameters) and "run_eagerly" not in self.module.text
-        if self._compiled(target) or layer or graph:
+        if self._compiled(target) or layer or graph or target.kind == "named":
             return True, "factor"
         if "fed" in parts:
             # Features of a frozen network, states between two chunks and attacked inputs are detached on purpose.
@@ -298,74 +333,3 @@ class Detours:
             )
             return not meant, "fed"
         return False, "factor"
-
-    def _parts(self, paths: Paths, start: State, live: set[State], modes: set[Mode]) -> set[Part]:
-        """How the dead value meets living ones on its way to the target."""
-        found: set[Part] = set()
-        goals = set(paths.targets)
-        seen = {(start, "all")}
-        queue: list[tuple[State, Part]] = [(start, "all")]
-        while queue:
-            state, part = queue.pop()
-            if state in goals:
-                found.add(part)
-            for edge in paths.outputs.get(state, ()):
-                if edge.mode not in modes:
-                    continue
-                step = (edge.state, self._met(paths, state, edge.state, part, live))
-                if step not in seen:
-                    seen.add(step)
-                    queue.append(step)
-        return found
-
-    def _met(self, paths: Paths, state: State, after: State, part: Part, live: set[State]) -> Part:
-        if part in ("factor", "fed") or (part == "all" and after not in live):
-            return part
-        vertex = after.vertex
-        if isinstance(vertex, Def):
-            if vertex.kind != "augment" or (vertex.value is not state.vertex and state.vertex not in vertex.previous):
-                return part
-            operator = getattr(vertex.node, "op", None)
-            if isinstance(operator, (ast.Add, ast.Sub)):
-                return "term"
-            return part if not self._other_lives(paths, state, after, live) else "factor"
-        if isinstance(vertex, ast.BinOp):
-            if isinstance(vertex.op, (ast.Add, ast.Sub)):
-                return "term" if self._other_lives(paths, state, after, live) else part
-            # A sum that holds the dead term, times a number, is still a sum with it; times something alive it is not.
-            if isinstance(vertex.op, (ast.Mult, ast.Div)) and not self._other_lives(paths, state, after, live):
-                return part
-            return "factor"
-        if isinstance(vertex, ast.Call):
-            if self.objects.callees(vertex) and not any(a is state.vertex for a in vertex.args):
-                return part
-            if self.training.is_forward(vertex):
-                return "fed"
-            name = self.module.call_name(vertex)
-            last = name.rpartition(".")[2] if name is not None else ""
-            if last in _SUMS:
-                return "term"
-            method = vertex.func.attr if isinstance(vertex.func, ast.Attribute) else ""
-            if name is None and method in (
-                "numpy",
-                "item",
-                "mean",
-                "sum",
-                "get",
-                "values",
-                "pop",
-                "stack",
-                "read",
-                "write",
-                "items",
-                *CHANGERS,
-            ):
-                return part
-            if name in ("zip", "list", "tuple", "reversed", "enumerate", "map", "sorted", "iter"):
-                return part
-            return "factor"
-        return part
-
-    @staticmethod
-    def _other_lives(paths: Paths, state: State, after: State, live: set[State]) -> bool:
-        return any(e.state in live and e.state != state for e in paths.inputs[after])

@@ -83,7 +83,7 @@ class Kinds:
             ("keras.metrics.", "metric"),
         ):
             if name.startswith(prefix) and name[len(prefix) :][:1].isupper():
-                return kind
+                return kind if name.rpartition(".")[2] not in _LOSS_FUNCTIONS else None
             if (
                 name.startswith(prefix)
                 and "." in name[len(prefix) :]

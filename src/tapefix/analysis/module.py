@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tapefix.analysis.flow import Flow
     from tapefix.analysis.kinds import Kinds
     from tapefix.analysis.layers import Layers
+    from tapefix.analysis.named import NamedLosses
     from tapefix.analysis.objects import Objects
     from tapefix.analysis.ranges import Ranges
     from tapefix.analysis.recording import Road
@@ -317,6 +318,12 @@ class Module:
         from tapefix.analysis.training import Training
 
         return Training(self)
+
+    @cached_property
+    def named_losses(self) -> NamedLosses:
+        from tapefix.analysis.named import NamedLosses
+
+        return NamedLosses(self)
 
     @cached_property
     def results(self) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 # How a value passes an edge: with its gradient; through code nobody knows; as the gradient of another tape;
@@ -101,6 +102,22 @@ METHODS = {
     "value", "stack", "read", "concat", "gather", "values", "get", "pop", "popleft", "items", "ref", "detach", "cpu",
     "map", "matmul", "eval",
     "__float__", "__array__",
+    # of the distributions of TensorFlow Probability
+    "log_prob", "prob", "entropy", "cross_entropy", "kl_divergence", "log_cdf", "cdf", "stddev",
+    "variance",
+}  # fmt: skip
+# NumPy functions with which the best of several values is picked, and names of what is often held constant.
+PICKS = {"np.max", "np.amax", "np.min", "np.amin", "np.sign", "np.nanmax"}
+HELD = re.compile(
+    r"target|advant|return|reward|baseline|discount|_$|(^|_)(adv|td|delta|next|old|gaes?|weights?|masks?|scale|coefs?|norm|iou"
+    r"|stats?|avg|alpha|beta|factor|goal)($|_|\d)",
+    re.IGNORECASE,
+)
+SUMS = {
+    "add", "subtract", "add_n", "reduce_sum", "reduce_mean", "sum", "mean", "accumulate_n", "stack",
+    "convert_to_tensor", "cast", "squeeze",
+    "reshape", "negative", "identity", "concat", "constant", "as_tensor", "tensor", "float32", "float", "array",
+    "asarray", "compute_average_loss",
 }  # fmt: skip
 CONTAINER_METHODS = {
     "copy": (),
