@@ -10,6 +10,7 @@ from tapefix.analysis.scopes import Def
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._tensors import SourceKinds, definitions_of, is_watched, items
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _PARAMETER_LIKE = {
     "tf.random.truncated_normal",
     "tf.convert_to_tensor",
 }
-_INTEGER = {"tf.range", "tf.argmax", "tf.shape"}
 
 
 class UnwatchedSource(Rule):
@@ -74,7 +74,7 @@ class UnwatchedSource(Rule):
                 continue
             kinds: set[str] = set()
             starved: list[ast.expr] = []
-            for item in _items(module, gradient):
+            for item in items(module, gradient):
                 kind = self._kind(module, tape, gradient, item)
                 if kind is not None and (tape.call, ast.unparse(item)) not in done:
                     done.add((tape.call, ast.unparse(item)))
@@ -89,7 +89,7 @@ class UnwatchedSource(Rule):
         early: list[str] = []
         edits: list[Edit] = []
         for item in starved:
-            made = [d for d in _definitions(module, item) if module.inside(d.node, tape.block)]
+            made = [d for d in definitions_of(module, item) if module.inside(d.node, tape.block)]
             text = module.source(item)
             if made:
                 edits += [
@@ -97,7 +97,7 @@ class UnwatchedSource(Rule):
                 ]
             else:
                 early.append(text)
-            if _Kinds(module).of(item) == {"array"} and not made:
+            if SourceKinds(module).of(item) == {"array"} and not made:
                 convert = f"{text} = {module.tf}.convert_to_tensor({text})"
                 edits.append(Insert(module.span(tape.block), "before", convert))
             edits += _as_floats(module, item)
@@ -125,19 +125,19 @@ class UnwatchedSource(Rule):
         """Does the next tape of the same code watch the very tensors, to show what difference that makes?"""
         end, home = tape.block.end_lineno or 0, module.function(tape.block)
         later = [t for t in module.tapes.tapes if t.block.lineno > end and module.function(t.block) is home]
-        return bool(later) and all(_watched(module, later[0], item) for item in starved)
+        return bool(later) and all(is_watched(module, later[0], item) for item in starved)
 
     def _kind(self, module: Module, tape: Tape, gradient: GradientCall, item: ast.expr) -> str | None:
         """`tensor` where the text shows that nobody watches it, `array`, `maybe` where it may be; None: all is well."""
-        if not isinstance(item, (ast.Name, ast.Attribute)) or _watched(module, tape, item):
+        if not isinstance(item, (ast.Name, ast.Attribute)) or is_watched(module, tape, item):
             return None
         if module.kinds.of(item) is not None or (isinstance(item, ast.Attribute) and item.attr in VARIABLE_LISTS):
             return None
-        definitions = _definitions(module, item)
+        definitions = definitions_of(module, item)
         inside = [d for d in definitions if module.inside(d.node, tape.block)]
         if inside and (len(inside) < len(definitions) or any(_connected(module, tape, d) for d in inside)):
             return None
-        kinds = _Kinds(module).of(item)
+        kinds = SourceKinds(module).of(item)
         if not kinds or "variable" in kinds:
             return None
         if self._is_parameter(module, gradient, item):
@@ -192,61 +192,6 @@ class UnwatchedSource(Rule):
         return False
 
 
-def _items(module: Module, gradient: GradientCall) -> list[ast.expr]:
-    """The single sources, also where a name stands for a list of them."""
-    items = gradient.source_items()
-    if len(items) == 1 and isinstance(items[0], ast.Name) and items[0] is gradient.sources:
-        definitions = module.definitions(items[0])
-        if (
-            len(definitions) == 1
-            and not definitions[0].path
-            and isinstance(definitions[0].value, (ast.List, ast.Tuple))
-        ):
-            return list(definitions[0].value.elts)
-    return items
-
-
-def _definitions(module: Module, item: ast.expr) -> tuple[Def, ...]:
-    return module.definitions(item) if isinstance(item, ast.Name) else ()
-
-
-def _watched(module: Module, tape: Tape, item: ast.expr) -> bool:
-    definitions = set(_definitions(module, item))
-    for watch in tape.watches:
-        for argument in watch.args:
-            for node in ast.walk(argument):
-                if isinstance(node, ast.Name):
-                    found = module.definitions(node)
-                    if definitions & set(found):
-                        return True
-                    # for v in xs: tape.watch(v)
-                    for definition in found:
-                        if (
-                            definition.kind == "loop"
-                            and definition.value is not None
-                            and _mentions(module, definition.value, item)
-                        ):
-                            return True
-                        if isinstance(definition.value, (ast.List, ast.Tuple)) and _mentions(
-                            module, definition.value, item
-                        ):
-                            return True
-                elif isinstance(node, ast.Attribute) and ast.unparse(node) == ast.unparse(item):
-                    return True
-    return False
-
-
-def _mentions(module: Module, value: ast.expr, item: ast.expr) -> bool:
-    if ast.unparse(value) == ast.unparse(item):
-        return True
-    if isinstance(value, ast.Name):
-        return any(
-            d.value is not None and isinstance(d.value, (ast.List, ast.Tuple)) and _mentions(module, d.value, item)
-            for d in module.definitions(value)
-        )
-    return any(ast.unparse(n) == ast.unparse(item) for n in ast.walk(value) if isinstance(n, (ast.Name, ast.Attribute)))
-
-
 def _connected(module: Module, tape: Tape, definition: Def) -> bool:
     """Is this value of the block computed from a variable, a model or a watched tensor?"""
     behind = module.flow.backward([definition])
@@ -289,92 +234,3 @@ def _as_floats(module: Module, item: ast.expr) -> Iterable[Edit]:
             if numbers and all(isinstance(n, ast.Constant) and type(n.value) is int for n in numbers):
                 for number in numbers:
                     yield ReplaceExpression(module.span(number), f"{module.source(number)}.0")
-
-
-class _Kinds:
-    """What a source may be: `tensor`, `array` (NumPy), `variable`, `maybe` (unknown)."""
-
-    def __init__(self, module: Module) -> None:
-        self.module = module
-        self.seen: set[int] = set()
-
-    def of(self, node: ast.AST) -> set[str]:
-        if id(node) in self.seen or len(self.seen) > 200:
-            return set()
-        self.seen.add(id(node))
-        if isinstance(node, ast.Name):
-            definitions = self.module.definitions(node)
-            return {k for d in definitions for k in self.definition(d)} if definitions else {"maybe"}
-        if isinstance(node, ast.Attribute):
-            writes = self.module.objects.attribute_values(node)
-            return {k for value, path in writes for k in (self.of(value) if not path else {"maybe"})} or {"maybe"}
-        if isinstance(node, ast.BinOp):
-            sides = self.of(node.left) | self.of(node.right)
-            if sides & {"tensor", "variable"}:
-                return {"tensor"}
-            return {"array"} if sides == {"array"} else {"maybe"}
-        if isinstance(node, ast.UnaryOp):
-            return {"tensor" if k == "variable" else k for k in self.of(node.operand)}
-        if isinstance(node, ast.IfExp):
-            return self.of(node.body) | self.of(node.orelse)
-        if isinstance(node, ast.Subscript):
-            kinds = self.of(node.value)
-            return kinds if kinds <= {"tensor", "array"} else {"maybe"}
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        return set() if isinstance(node, ast.Constant) and node.value is None else {"maybe"}
-
-    def _call(self, node: ast.Call) -> set[str]:
-        objects = self.module.objects
-        if self.module.kinds.made(node) == "variable":
-            return {"variable"}
-        name = self.module.call_name(node) or ""
-        if name.startswith("np."):
-            return {"array"}
-        if name in _INTEGER and not any(k.arg == "dtype" for k in node.keywords):
-            return {"maybe"}
-        if name.startswith(("tf.data", "tf.keras")) or (
-            name.startswith("keras.") and not name.startswith(("keras.ops.", "keras.backend.", "keras.random."))
-        ):
-            return {"maybe"}
-        if name.startswith(("tf.", "keras.")):
-            return {"tensor"}
-        if self.module.training.is_forward(node):
-            return {"tensor"}
-        callees = objects.callees(node)
-        if callees:
-            return {k for c in callees for r in objects.returns.get(c, []) for k in self.of(r)} or {"maybe"}
-        if isinstance(node.func, ast.Attribute) and node.func.attr in (
-            "astype",
-            "reshape",
-            "copy",
-            "randn",
-            "rand",
-            "normal",
-            "uniform",
-            "random",
-            "numpy",
-        ):
-            return {"array"} if node.func.attr != "reshape" or self.of(node.func.value) == {"array"} else {"maybe"}
-        return {"maybe"}
-
-    def definition(self, definition: Def) -> set[str]:
-        if definition.kind == "parameter":
-            arguments = self.module.objects.arguments_of(definition)
-            return {k for a in arguments for k in self.of(a)} if arguments else {"maybe"}
-        if definition.kind == "augment":
-            return {k for d in definition.previous for k in self.definition(d)}
-        if definition.kind == "assign" and definition.value is not None:
-            if not definition.path:
-                return self.of(definition.value)
-            values = [
-                v for v in self.module.flow.unpacked(definition.value, definition.path) if v is not definition.value
-            ]
-            if values:
-                return {k for v in values if isinstance(v, ast.AST) for k in self.of(v)}
-            return (
-                {"tensor"}
-                if isinstance(definition.value, ast.Call) and self.module.training.is_forward(definition.value)
-                else {"maybe"}
-            )
-        return {"maybe"}
