@@ -5,13 +5,14 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 
 from tapefix.findings import Finding, Note, Span
+from tapefix.text.source import split_lines
 
 
 def relocate(finding: Finding, text: str, original: str) -> Finding:
     """The finding with the lines of `original` in place of those of `text`."""
     if text == original:
         return finding
-    table = _line_table(text.splitlines(), original.splitlines())
+    table = _line_table(split_lines(text), split_lines(original))
 
     def moved(span: Span) -> Span:
         line = table.get(span.line, span.line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tapefix.analysis.names import canonical, imported_names, tensor_op
 from tapefix.analysis.scopes import Def, Function, Reaching, Scope, ScopeNode
@@ -51,10 +51,11 @@ class Module:
         self.tree = tree if tree is not None else ast.parse(text)
         self.measured = measured
         self._keras_version = keras_version
-        self.lines = text.splitlines() if "\f" not in text else text.replace("\f", " ").splitlines()
         self._ascii = text.isascii()
         self._parents: dict[ast.AST, ast.AST] = {}
         self._call_names: dict[ast.Call, str | None] = {}
+        self._functions: dict[ast.AST, Function | None] = {}
+        self._classes: dict[ast.AST, ast.ClassDef | None] = {}
         self.nodes: list[ast.AST] = []
         self._by_type: dict[type[ast.AST], list[ast.AST]] = {}
         stack: list[ast.AST] = [self.tree]
@@ -62,10 +63,17 @@ class Module:
             node = stack.pop()
             self.nodes.append(node)
             self._by_type.setdefault(type(node), []).append(node)
-            children = list(ast.iter_child_nodes(node))
+            # As ast.iter_child_nodes, at half its cost, and without the contexts, which all nodes share.
+            children: list[ast.AST] = []
+            for field in node._fields:
+                value = getattr(node, field, None)
+                if isinstance(value, list):
+                    children += [item for item in value if isinstance(item, ast.AST)]
+                elif isinstance(value, ast.AST) and field != "ctx":
+                    children.append(value)
             for child in children:
                 self._parents[child] = node
-            stack.extend(reversed(children))
+            stack += reversed(children)
 
     # -------------------------------------------------------------- places
 
@@ -103,17 +111,30 @@ class Module:
 
     def function(self, node: ast.AST) -> Function | None:
         """The innermost function or lambda around `node`, not `node` itself."""
-        for above in self.ancestors(node):
-            if isinstance(above, FUNCTIONS):
-                return above
-        return None
+        found: Function | None = self._around(node, FUNCTIONS, self._functions)
+        return found
 
     def class_of(self, node: ast.AST) -> ast.ClassDef | None:
         """The class in whose body `node` lies (also inside its methods)."""
-        for above in self.ancestors(node):
-            if isinstance(above, ast.ClassDef):
-                return above
-        return None
+        found: ast.ClassDef | None = self._around(node, ast.ClassDef, self._classes)
+        return found
+
+    def _around(self, node: ast.AST, kinds: Any, known: dict[ast.AST, Any]) -> Any:
+        """The innermost node of some kinds around `node`, looked up once for all that lies on the way to it."""
+        way = [node]
+        found: ast.AST | None = None
+        while node not in known:
+            above = self._parents.get(node)
+            if above is None or isinstance(above, kinds):
+                found = above
+                break
+            way.append(above)
+            node = above
+        else:
+            found = known[node]
+        for passed in way:
+            known[passed] = found
+        return found
 
     def method_class(self, function: ast.AST) -> ast.ClassDef | None:
         """The class of which `function` is directly a method."""
@@ -146,30 +167,30 @@ class Module:
         return Span(line, start, last, end)
 
     def _characters(self, line: int, column: int) -> int:
-        text = self._source_lines[line - 1]
+        text = self.lines[line - 1]
         return column if text.isascii() else len(text.encode()[:column].decode(errors="ignore"))
 
     @cached_property
-    def _source_lines(self) -> list[str]:
+    def lines(self) -> list[str]:
         # Python's own idea of lines: form feeds and U+2028 do not end one.
         return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
     def source(self, node: ast.AST) -> str:
         """The text of `node` as it stands in the file."""
         line, column, last, end = self.span(node)
-        lines = self._source_lines[line - 1 : last]
+        lines = self.lines[line - 1 : last]
         if len(lines) == 1:
             return lines[0][column:end]
         return "\n".join([lines[0][column:], *lines[1:-1], lines[-1][:end]])
 
     def line_text(self, line: int) -> str:
-        return self._source_lines[line - 1] if 0 < line <= len(self._source_lines) else ""
+        return self.lines[line - 1] if 0 < line <= len(self.lines) else ""
 
     # -------------------------------------------------------------- names
 
     @cached_property
     def reaching(self) -> Reaching:
-        return Reaching(self.tree)
+        return Reaching(self.tree, bool(self.each(ast.Global) or self.each(ast.Nonlocal)))
 
     def definitions(self, name: ast.Name) -> tuple[Def, ...]:
         """The definitions that a name read at this place may have its value from; () for builtins."""

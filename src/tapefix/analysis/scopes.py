@@ -83,9 +83,13 @@ def _merge(*envs: Env | None) -> Env | None:
 
 
 class Reaching:
-    """Runs over a module once and keeps `definitions[name node]`, `scope_of[scope node]` and all `Def`s."""
+    """Runs over a module once and keeps `definitions[name node]`, `scope_of[scope node]` and all `Def`s.
 
-    def __init__(self, tree: ast.Module) -> None:
+    `declares` says whether there is any global or nonlocal declaration: most modules need not be searched for them.
+    """
+
+    def __init__(self, tree: ast.Module, declares: bool = True) -> None:
+        self._declares = declares
         self.definitions: dict[ast.Name, tuple[Def, ...]] = {}
         self.scope_of: dict[ast.AST, Scope] = {}
         self.bindings: dict[ast.AST, list[Def]] = {}
@@ -121,7 +125,7 @@ class Reaching:
             self._expression(node.body, env, scope)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             # Global and nonlocal declarations hold for the whole body.
-            for inner in ast.walk(node):
+            for inner in ast.walk(node) if self._declares else ():
                 if isinstance(inner, (ast.Global, ast.Nonlocal)):
                     scope.globals.update(inner.names)
             self._block(node.body, env, scope)

@@ -195,6 +195,7 @@ class Training:
                     if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
                         queue.append(origin)
         found.update(queue)
+        queue = list(found)
         while queue:
             function = queue.pop()
             for node in ast.walk(function):

@@ -11,7 +11,7 @@ from tapefix.lsp.documents import Open
 from tapefix.repair import Options
 
 # A pause in typing that is long enough to look at the text.
-PAUSE = 0.04
+PAUSE = 0.02
 
 
 class Checker:
