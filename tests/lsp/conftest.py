@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tapefix.lsp.prover import Prover
 from tapefix.lsp.server import TapefixServer, make_server
 
 from .editor import Editor
@@ -18,15 +19,23 @@ from .profiles import VSCODE
 CONNECT = Callable[..., Editor]
 
 
+@pytest.fixture(scope="module")
+def prover() -> Iterator[Prover]:
+    """One for all servers of a module: TensorFlow is imported once, where it is needed."""
+    shared = Prover()
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def connect() -> Iterator[CONNECT]:
+def connect(prover: Prover) -> Iterator[CONNECT]:
     """`connect(VSCODE, options={...})`: an editor with a server of its own, initialized."""
     with ExitStack() as stack:
 
         def new(profile: dict[str, Any] = VSCODE, **start: Any) -> Editor:
             to_server, from_server = os.pipe(), os.pipe()
             server = make_server()
-            thread = threading.Thread(target=_serve, args=(server, to_server[0], from_server[1]))
+            thread = threading.Thread(target=_serve, args=(server, prover, to_server[0], from_server[1]))
             thread.start()
             editor = Editor(os.fdopen(from_server[0], "rb"), os.fdopen(to_server[1], "wb"), profile)
             stack.callback(thread.join, 20)
@@ -37,11 +46,13 @@ def connect() -> Iterator[CONNECT]:
         yield new
 
 
-def _serve(server: TapefixServer, reader: int, writer: int) -> None:
+def _serve(server: TapefixServer, prover: Prover, reader: int, writer: int) -> None:
+    own, server.prover = server.prover, prover
     try:
         with os.fdopen(reader, "rb") as stdin, os.fdopen(writer, "wb") as stdout:
             server.start_io(stdin, stdout)
     finally:
+        server.prover = own
         server.close()
 
 

@@ -32,6 +32,7 @@ class Editor:
         # Called before an edit of the server is applied, for tests in which the user is faster.
         self.before_apply: Callable[[], None] | None = None
         self.on_progress: Callable[[Json], None] | None = None
+        self.notebook_cells: list[str] = []
         self._answers: dict[int, queue.Queue[Json]] = {}
         self._number = 0
         self._changed = threading.Condition()
@@ -208,7 +209,13 @@ class Editor:
     def _changed_text(self, uri: str, changes: list[Json]) -> None:
         self.versions[uri] += 1
         document = {"uri": uri, "version": self.versions[uri]}
-        self.notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
+        if uri in self.notebook_cells:
+            content = [{"document": document, "changes": changes}]
+            notebook = {"uri": uri.split("#")[0].replace("vscode-notebook-cell:", "file://"), "version": 1}
+            change = {"notebookDocument": notebook, "change": {"cells": {"textContent": content}}}
+            self.notify("notebookDocument/didChange", change)
+        else:
+            self.notify("textDocument/didChange", {"textDocument": document, "contentChanges": changes})
 
     def _offset(self, text: str, position: Json) -> int:
         """Only LF, CR and CRLF end a line; a character is counted as the encoding that was agreed on has it."""

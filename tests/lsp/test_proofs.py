@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 
 from .conftest import CONNECT
-from .profiles import VSCODE
+from .editor import Editor, settle
+from .profiles import EMACS, NEOVIM, PLAIN, VSCODE
 from .test_actions import PROVE, UNPROVED, take, titles
-from .texts import BROKEN, HERE, REPAIRED, URI
+from .test_notebooks import FORWARD, IMPORTS, MODEL, NOTEBOOK, STEP, cell, open_notebook
+from .texts import BROKEN, HEALTHY, HERE, REPAIRED, URI
 
 pytestmark = pytest.mark.tensorflow
 
@@ -46,10 +56,200 @@ def test_prove_apply_hover_and_undo(connect: CONNECT) -> None:
     editor.run(fix_all)
     assert editor.texts[URI] == REPAIRED
 
-    # The second proof finds TensorFlow imported.
+
+SLOW = BROKEN.replace("import tensorflow as tf\n", "import time\n\nimport tensorflow as tf\n\ntime.sleep(1.5)\n")
+
+
+@pytest.mark.parametrize("profile", [NEOVIM, EMACS, PLAIN], ids=["neovim", "emacs", "plain"])
+def test_other_editors(connect: CONNECT, profile: dict[str, Any]) -> None:
+    editor = connect(profile)
+    text = BROKEN.replace("out = model(x)", 'name = "😀"; out = model(x)').replace("\n", "\r\n")
+    editor.open(URI, text, version=0)
+    take(editor, next(title for title in titles(editor) if "prove, then apply" in title))
+    editor.wait(lambda: editor.applied)
+    assert editor.texts[URI] == REPAIRED.replace("with tf.Gr", 'name = "😀"\nwith tf.Gr').replace("\n", "\r\n")
+
+
+def test_typing_during_a_proof_is_proved_again_and_applied_to_the_new_text(editor: Editor) -> None:
+    editor.open(URI, SLOW)
+    prove(editor)
+    editor.wait(lambda: editor.progress)
+    start = {"line": 0, "character": 0}
+    editor.type(URI, {"start": start, "end": start}, "# typed 😀\n")
+    editor.wait(lambda: editor.applied)
+    editor.wait(lambda: editor.messages)
+    assert editor.texts[URI].startswith("# typed 😀\nimport time\n")
+    assert "tape:\n    out = model(x)\n" in editor.texts[URI]
+    begun = [step["value"]["title"] for step in editor.progress if step["value"]["kind"] == "begin"]
+    assert len(begun) == 2
+    assert "2 of 3" in begun[1]
+
+
+def test_an_edit_that_comes_too_late_is_not_applied(editor: Editor) -> None:
+    """The user types between the server's check and the editor's, again and again."""
+    editor.open(URI, BROKEN)
+    typed = []
+
+    def type_() -> None:
+        typed.append("#\n")
+        end = {"line": 0, "character": 0}
+        editor.type(URI, {"start": end, "end": end}, "#\n")
+
+    editor.before_apply = type_
+    prove(editor)
+    (message,) = editor.wait(lambda: editor.messages)
+    assert "changed during 3 proofs" in message
+    assert len(typed) == 3
+    assert editor.texts[URI] == "".join(typed) + BROKEN
+
+
+def test_cancel_ends_the_run_and_applies_nothing(editor: Editor) -> None:
+    editor.open(URI, SLOW.replace("sleep(1.5)", "sleep(30)"))
+    prove(editor)
+    editor.wait(lambda: any("running" in str(step["value"].get("message")) for step in editor.progress))
+    editor.notify("window/workDoneProgress/cancel", {"token": editor.progress[0]["token"]})
+    editor.wait(lambda: editor.progress[-1]["value"]["kind"] == "end")
+    # The next proof need not wait for the run that was broken off.
+    editor.rewrite(URI, BROKEN)
     started = time.monotonic()
-    editor.rewrite(URI, BROKEN.replace("SGD(0.1)", "SGD(0.2)"))
-    editor.diagnosed(URI)
-    take(editor, PROVE)
-    editor.wait(lambda: len(editor.applied) == 2)
-    print(f"second proof: {time.monotonic() - started:.2f} s")
+    prove(editor)
+    editor.wait(lambda: editor.applied)
+    assert time.monotonic() - started < 25
+    assert editor.texts[URI] == REPAIRED
+
+
+def test_two_documents_at_once(editor: Editor) -> None:
+    other = "file:///work/other.py"
+    editor.open(URI, SLOW)
+    editor.open(other, BROKEN)
+    prove(editor)
+    prove(editor, other)
+    prove(editor)  # asked for twice: proved once, and applied once
+    editor.wait(lambda: len(editor.applied) >= 2 and editor.texts[other] == REPAIRED)
+    assert "tape:\n    out = model(x)\n" in editor.texts[URI]
+
+
+def test_what_cannot_be_run_is_said_and_may_be_applied_unproved(editor: Editor) -> None:
+    text = BROKEN.replace("x, y =", 'open("data/train.csv")\nx, y =')
+    editor.open(URI, text)
+    prove(editor)
+    (message,) = editor.wait(lambda: editor.messages)
+    assert "data/train.csv" in message
+    assert editor.texts[URI] == text
+    where = {"start": {"line": 6, "character": 0}, "end": {"line": 6, "character": 0}}
+    found = [action["title"] for action in editor.actions(URI, where)]
+    assert any(title.startswith(f"{UNPROVED[:-1]}; ") and "train.csv" in title for title in found)
+    assert PROVE in found
+
+
+def test_what_is_refuted_is_never_offered(connect: CONNECT) -> None:
+    text = BROKEN.replace("loss = tf.", "loss = 0.0 * tf.")
+    for profile in (VSCODE, EMACS):
+        editor = connect(profile)
+        editor.open(URI, text)
+        prove(editor)
+        (message,) = editor.wait(lambda editor=editor: editor.messages)
+        assert "no repair was verified" in message
+        assert editor.texts[URI] == text
+        actions = editor.actions(URI, HERE, ["quickfix"])
+        assert not any("edit" in one or "command" in one for one in actions if "Ignore" not in one["title"])
+        refuted = [one["disabled"]["reason"] for one in actions if "refuted" in one["title"]]
+        assert bool(refuted) == (profile is VSCODE)
+        (found,) = editor.diagnostics[URI]["diagnostics"]
+        assert "refuted, " in found["message"]
+
+
+def test_measured_gradients_are_shown(connect: CONNECT) -> None:
+    editor = connect(VSCODE)
+    editor.open(URI, HEALTHY)
+    editor.ask("workspace/executeCommand", {"command": "tapefix.measureGradients", "arguments": [URI]})
+    (page,) = editor.wait(lambda: editor.shown)
+    assert "kernel" in Path(url2pathname(urlparse(page).path)).read_text()
+    assert "kernel" in (editor.hover(URI, 7) or "")
+    editor = connect(PLAIN)
+    editor.open(URI, HEALTHY)
+    editor.ask("workspace/executeCommand", {"command": "tapefix.measureGradients", "arguments": [URI]})
+    (message,) = editor.wait(lambda: editor.messages)
+    assert "kernel" in message
+
+
+def test_code_is_run_on_save_only_where_the_setting_says_so(connect: CONNECT) -> None:
+    editor = connect(options={"verify": "onSave"})
+    editor.open(URI, BROKEN)
+    editor.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+    editor.wait(lambda: editor.progress and editor.progress[-1]["value"]["kind"] == "end")
+    assert "(verified: " in titles(editor)[0]
+    assert editor.texts[URI] == BROKEN
+
+    editor = connect(options={"verify": "onSave", "trusted": False})
+    editor.open(URI, BROKEN)
+    editor.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+    assert titles(editor)[0] == UNPROVED
+    assert not editor.progress
+
+
+def test_a_notebook_is_proved_as_a_whole(editor: Editor) -> None:
+    open_notebook(editor, "%pip install x\n" + IMPORTS, MODEL, FORWARD, STEP)
+    prove(editor, NOTEBOOK)
+    editor.wait(lambda: editor.applied)
+    assert editor.texts[cell(3)] == STEP.replace("tape:\n", "tape:\n    out = model(x)\n", 1)
+    assert "kernel" in (editor.hover(cell(3), 1) or "")
+
+
+@pytest.mark.parametrize("moment", ["importing", "running"])
+def test_a_killed_server_leaves_no_process(tmp_path: Path, moment: str) -> None:
+    mark = str(tmp_path / "mark")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tapefix.lsp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    editor = Editor(process.stdout, process.stdin, VSCODE)
+    editor.start()
+    editor.open(URI, SLOW.replace("sleep(1.5)", "sleep(50)"))
+    prove(editor)
+    if moment == "running":
+        editor.wait(lambda: any("running" in str(step["value"].get("message")) for step in editor.progress))
+        time.sleep(1)
+    else:
+        assert settle(lambda: len(marked(mark)) > 1)
+    process.kill()
+    process.wait()
+    assert settle(lambda: not marked(mark), 40), marked(mark)
+
+
+def test_the_end_of_the_editor_is_the_end_of_the_server(tmp_path: Path) -> None:
+    mark = str(tmp_path / "mark")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tapefix.lsp", "--stdio"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    editor = Editor(process.stdout, process.stdin, VSCODE)
+    editor.start()
+    editor.open(URI, BROKEN)
+    prove(editor)
+    editor.wait(lambda: editor.applied)
+    editor.stop()
+    assert process.wait(20) == 0
+    assert settle(lambda: not marked(mark))
+
+
+def prove(editor: Editor, uri: str = URI) -> None:
+    editor.ask("workspace/executeCommand", {"command": "tapefix.proveAndApply", "arguments": [uri]})
+
+
+def marked(mark: str) -> list[str]:
+    """The processes that have a mark in their environment: the server, and all that it started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found

@@ -33,7 +33,11 @@ def hunks(old: str, new: str) -> Iterator[Hunk]:
         tail += 1
     middle, other = ours[head : len(ours) - tail], theirs[head : len(theirs) - tail]
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, middle, other, autojunk=False).get_opcodes():
-        if kind != "equal":
+        if kind == "replace" and i2 - i1 == j2 - j1:
+            # As many lines as before: each for itself, so that what stays between two changes stays.
+            for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
+                yield _trimmed(head + i, middle[i : i + 1], other[j])
+        elif kind != "equal":
             yield _trimmed(head + i1, middle[i1:i2], "".join(other[j1:j2]))
 
 
