@@ -12,7 +12,7 @@ from tapefix.lsp.analysis import Analysis
 from tapefix.lsp.client import Client
 from tapefix.lsp.diagnostics import current
 from tapefix.lsp.ignoring import ignoring
-from tapefix.lsp.proofs import applied, evidence, is_verified, outcome_of, was_run
+from tapefix.lsp.proofs import applied, evidence, is_verified, outcome_of, refuted, was_run
 from tapefix.lsp.settings import Settings
 from tapefix.lsp.snapshot import Edit
 from tapefix.outcome import FileResult, Verdict
@@ -126,11 +126,10 @@ class _Actions:
         outcome = outcome_of(self.proof, finding) if self.proof else None
         if outcome is None or outcome.applied is not None or not self.client.disabled_actions:
             return
-        for attempt in outcome.attempts:
-            if attempt.verdict is Verdict.REFUTED:
-                action = self._action(finding, f"{attempt.candidate.title} (refuted: {attempt.reason})")
-                action.disabled = types.CodeActionDisabled(attempt.reason)
-                yield action
+        for title, reason in refuted(outcome):
+            action = self._action(finding, f"{title} (refuted: {reason})")
+            action.disabled = types.CodeActionDisabled(reason)
+            yield action
 
     def _to_prove(self, finding: Finding) -> Iterator[types.CodeAction]:
         # What was run is known; what could not be run may be tried again.

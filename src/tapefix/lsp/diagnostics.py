@@ -8,9 +8,9 @@ from tapefix.findings import Finding
 from tapefix.lsp.analysis import Analysis
 from tapefix.lsp.client import Client
 from tapefix.lsp.pages import Pages
-from tapefix.lsp.proofs import was_run
+from tapefix.lsp.proofs import refuted, was_run
 from tapefix.lsp.snapshot import Snapshot
-from tapefix.outcome import FileResult, Outcome, Verdict
+from tapefix.outcome import FileResult, Outcome
 from tapefix.text.suppress import UnusedSuppression
 
 SOURCE = "tapefix"
@@ -59,11 +59,7 @@ def _diagnostic(
 def _message(finding: Finding, outcome: Outcome) -> str:
     """The variable and the cause, what was tried and failed, and what the author can do where there is no repair."""
     parts = [finding.message]
-    parts += [
-        f"Tried: {attempt.candidate.title}: refuted, {attempt.reason}."
-        for attempt in outcome.attempts
-        if attempt.verdict is Verdict.REFUTED
-    ]
+    parts += [f"Tried: {title}: refuted, {reason}." for title, reason in refuted(outcome)]
     if finding.advice and outcome.applied is None:
         parts.append(finding.advice)
     return "\n".join(parts)

@@ -72,6 +72,14 @@ def outcome_of(result: FileResult, finding: Finding) -> Outcome | None:
     return None
 
 
+def refuted(outcome: Outcome) -> list[tuple[str, str]]:
+    """The repairs of a finding that a run has refuted, each with the reason."""
+    found = [(a.candidate.title, a.reason) for a in outcome.attempts if a.verdict is Verdict.REFUTED]
+    if not found and outcome.verdict is Verdict.REFUTED and outcome.finding.candidates:
+        found = [(outcome.finding.candidates[0].title, outcome.reason)]
+    return found
+
+
 def evidence(result: FileResult) -> str:
     """The most telling row of the table: `dense/kernel None -> 1.3e-02`."""
     rows = result.proof.rows if result.proof else ()
