@@ -69,7 +69,7 @@ class Inspector:
             return self.keras
         from tapefix.interpreter import declared_keras, find_interpreter, installed_keras
 
-        installed = installed_keras(find_interpreter(self._options.python, Path.cwd()))
+        installed = installed_keras(find_interpreter(self._options.python, self._options.cwd or Path.cwd()))
         if installed == 2 or declared_keras(Path(self.path).absolute().parent) == 2:
             return 2
         return keras_of_text(module)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class Analysis:
     """The findings of one snapshot. `parses` is False while a line is half typed, and then nothing is known."""
 
-    def __init__(self, snapshot: Snapshot, options: Options, keras: int) -> None:
+    def __init__(self, snapshot: Snapshot, options: Options) -> None:
         self.snapshot = snapshot
         self.options = options
         self.findings: tuple[Finding, ...] = ()
@@ -29,7 +29,6 @@ class Analysis:
         if not self.concerned:
             return
         self.inspector = Inspector(snapshot.path, snapshot.text, options)
-        self.inspector.keras = keras
         try:
             found = self.inspector.findings(snapshot.text)
             self.unused = tuple(outcome.finding for outcome in self.inspector.unused_suppressions())

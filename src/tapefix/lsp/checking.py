@@ -17,7 +17,7 @@ PAUSE = 0.02
 class Checker:
     """Analyses the newest version of each document, in one thread beside the one that talks to the editor."""
 
-    def __init__(self, options: Callable[[], tuple[Options, int]], publish: Callable[[Open, Analysis], None]) -> None:
+    def __init__(self, options: Callable[[Open], Options], publish: Callable[[Open, Analysis], None]) -> None:
         self._options = options
         self._publish = publish
         self._thread = ThreadPoolExecutor(1, "tapefix-analysis")
@@ -63,8 +63,8 @@ class Checker:
             await asyncio.sleep(pause)
         loop = asyncio.get_running_loop()
         snapshot = document.snapshot
-        options, keras = self._options()
-        analysis = await loop.run_in_executor(self._thread, Analysis, snapshot, options, keras)
+        options = self._options(document)
+        analysis = await loop.run_in_executor(self._thread, Analysis, snapshot, options)
         if document.snapshot is not snapshot:
             return
         self._analyses[document.uri] = analysis

@@ -33,7 +33,6 @@ class Prover:
     def __init__(self) -> None:
         self._servers: dict[str, ForkServer] = {}
         self._lock = threading.Lock()
-        self.keras = 3
 
     async def prove(self, snapshot: Snapshot, settings: Settings, cwd: Path, report: Report) -> FileResult:
         """The result for the text of the snapshot. TapefixError where it cannot be worked on."""
@@ -80,7 +79,6 @@ class Prover:
             try:
                 server.use(self._server(settings, cwd))
                 result = work(server)
-                self.keras = server.keras
             except BaseException as failure:  # it belongs to whoever waits for the result
                 error = failure
             if not loop.is_closed():
@@ -113,7 +111,6 @@ class _Cancellable:
     """A fork server for one proof: after `cancel` its runs are ended, and it takes no more."""
 
     def __init__(self) -> None:
-        self.keras = 3
         self._server: ForkServer | None = None
         self._runs: list[Future[Run]] = []
         self._cancelled = False
@@ -124,9 +121,7 @@ class _Cancellable:
 
     def wait_ready(self) -> ServerInfo:
         assert self._server is not None
-        info = self._server.wait_ready()
-        self.keras = int(info.keras.split(".")[0])
-        return info
+        return self._server.wait_ready()
 
     def submit(self, request: RunRequest) -> Future[Run]:
         assert self._server is not None

@@ -24,6 +24,7 @@ from tapefix.lsp.documents import PYTHON, Documents, Open
 from tapefix.lsp.pages import Pages
 from tapefix.lsp.prover import Prover
 from tapefix.lsp.repairing import Repairing
+from tapefix.repair import Options
 
 NOTEBOOKS = types.NotebookDocumentSyncOptions(
     [
@@ -45,9 +46,12 @@ class TapefixServer(LanguageServer):
         self.documents = Documents()
         self.pages = Pages()
         self.prover = Prover()
-        self.checker = Checker(lambda: (self.settings.options(None), self.prover.keras), self.publish)
+        self.checker = Checker(self._options, self.publish)
         self.repairing = Repairing(self)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _options(self, document: Open) -> Options:
+        return self.settings.options(self.folder_of(document.path))
 
     def publish(self, document: Open, analysis: Analysis) -> None:
         """Send the diagnostics of a document. While it does not parse, the last ones stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +30,16 @@ class Settings(NamedTuple):
         """Whether the user's code may be run at all."""
         return self.trusted and self.verify != NEVER
 
-    def options(self, cwd: Path | None) -> Options:
+    def options(self, cwd: Path) -> Options:
         """The same choices, as the rest of tapefix takes them."""
         return Options(
             mode="write",
             unsafe_fixes=self.unsafe_fixes,
             verify=True,
+            # One that is not there is an error where code is run, and none while typing.
+            python=self.interpreter
+            if self.interpreter and shutil.which(str(Path(self.interpreter).expanduser()))
+            else None,
             steps=self.steps,
             timeout=self.verify_timeout,
             select=_codes(self.select),
