@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tapefix.proof import Isolation
 from tapefix.session import Format, Mode, Settings, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -72,6 +73,13 @@ def tapefix(
         ),
     ] = 3,
     timeout: Annotated[float, typer.Option(min=0.1, help="How many seconds one run may take.")] = 60.0,
+    isolation: Annotated[
+        Isolation,
+        typer.Option(
+            help="Walls between what is run and your files, network and processes: "
+            "needed, as far as the machine has them, or none."
+        ),
+    ] = "best-effort",
     select: Annotated[
         list[str] | None, typer.Option(metavar="CODES", help="Only these rules: TPF101,TPF2.", show_default=False)
     ] = None,
@@ -122,6 +130,7 @@ def tapefix(
         exit_zero=exit_zero,
         quiet=quiet,
         verbose=verbose,
+        isolation=isolation,
         argv=context.obj.script_arguments,
     )
     context.obj.action = partial(run, settings)

@@ -82,6 +82,7 @@ class Ladder:
                     steps=self.options.steps,
                     timeout=self.options.timeout,
                     argv=self.options.argv,
+                    isolation=self.options.isolation,
                     diagnose=text == self.source.text and seed == 0,
                     cwd=self.options.cwd,
                 )
@@ -109,7 +110,7 @@ class Ladder:
         reason = unmeasurable(before[0])
         if reason is not None:
             result = static_result(self.path, text, self.inspector, self.options, unproved=reason)
-            return result._replace(notices=(*before[0].missing_protection,))
+            return result._replace(notices=before[0].notices)
         findings = self.inspector.findings(text, before[0])
         if not problems(before[0]) and any(f.numeric for f in findings):
             # NaN may come with some random numbers only.
@@ -337,7 +338,7 @@ class Ladder:
             reason,
         )
         outcomes.sort(key=lambda o: (o.finding.span, o.finding.code))
-        notices = tuple(dict.fromkeys(notice for run in runs for notice in run.missing_protection))
+        notices = tuple(dict.fromkeys(notice for run in runs for notice in run.notices))
         return FileResult(
             self.path, self.source.text, text, (*outcomes, *self.inspector.unused_suppressions()), proof, notices
         )

@@ -12,6 +12,7 @@ from tapefix.analysis.module import Module
 from tapefix.analysis.versions import keras_of_text
 from tapefix.findings import Candidate, Finding
 from tapefix.outcome import FileResult, Outcome, Proof, Verdict
+from tapefix.proof import Isolation
 from tapefix.rules import all_rules
 from tapefix.rules.base import check_all
 from tapefix.text.gate import is_tensorflow_source
@@ -40,6 +41,7 @@ class Options(NamedTuple):
     argv: tuple[str, ...] = ()
     # Where the script is run; None is where tapefix itself runs.
     cwd: Path | None = None
+    isolation: Isolation = "best-effort"
 
 
 class Inspector:
@@ -169,6 +171,7 @@ def probed_result(
             steps=options.steps,
             timeout=options.timeout,
             argv=options.argv,
+            isolation=options.isolation,
             diagnose=True,
             cwd=options.cwd,
         )
@@ -177,7 +180,7 @@ def probed_result(
     failure = failed(run)
     reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")
     proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason)
-    return FileResult(path, source.text, source.text, (), proof, tuple(run.missing_protection))
+    return FileResult(path, source.text, source.text, (), proof, run.notices)
 
 
 def may_apply(candidate: Candidate, options: Options) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tapefix.errors import TapefixError
 from tapefix.outcome import FileResult
+from tapefix.proof import Isolation
 from tapefix.report.progress import Progress
 from tapefix.text.gate import is_tensorflow_source
 from tapefix.text.source import Source, cannot_parse, read_bytes
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     quiet: bool = False
     verbose: bool = False
     argv: tuple[str, ...] = ()
+    isolation: Isolation = "best-effort"
 
     @property
     def reads_stdin(self) -> bool:
@@ -153,6 +155,7 @@ class _Session:
             select=settings.select,
             ignore=settings.ignore,
             argv=settings.argv,
+            isolation=settings.isolation,
         )
         return Repairer(options, self.progress)
 

@@ -86,7 +86,7 @@ def test_stops_fit(run: Runner) -> None:
         """
         model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
         model.compile("sgd", "mse")
-        model.fit(np.ones((64, 2)), np.ones((64, 1)), epochs=100000, batch_size=4, verbose=0)
+        model.fit(np.ones((64, 2)), np.ones((64, 1)), epochs=100000, batch_size=32, verbose=0)
         """,
         patience=0.3,
         timeout=20,
@@ -152,41 +152,6 @@ def test_script_sees_itself_as_if_it_ran_alone(run: Runner, tmp_path: Path) -> N
     assert result.output.strip() == "good"
     assert (tmp_path / "log.txt").read_text() == "theirs"
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["data", "helper.py", "log.txt", "train.py", "x.txt"]
-
-
-@needs_tensorflow
-@linux_only
-def test_writes_outside_are_refused(run: Runner, tmp_path: Path) -> None:
-    kept = tmp_path / "kept.txt"
-    kept.write_text("theirs")
-    result = run(
-        f"""
-        import os, pathlib, tempfile
-        kept, home = pathlib.Path({str(kept)!r}), pathlib.Path.home()
-        refused = 0
-        for attempt in (
-            lambda: open(kept, "w"),
-            lambda: os.unlink(kept),
-            lambda: os.truncate(kept, 0),
-            lambda: os.rename(kept, str(kept) + "2"),
-            lambda: os.mkdir(home / "tapefix-test-dir"),
-            lambda: open(home / "tapefix-test-file", "w"),
-            lambda: tf.io.write_file(str(kept), "ours"),
-            lambda: tf.io.gfile.remove(str(kept)),
-        ):
-            try:
-                attempt()
-            except (OSError, tf.errors.OpError):
-                refused += 1
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(b"fine")
-        print(refused)
-        """
-    )
-    if "files" in result.missing_protection:
-        pytest.skip("no Landlock here")
-    assert result.output.strip() == "8", result
-    assert kept.read_text() == "theirs"
 
 
 @needs_tensorflow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import random
 import re
@@ -19,9 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import isolation, scratch
+from . import scratch
 from .breaks import Breaks
 from .channel import Channel
+from .isolation import Walls
+from .limits import Limits, limits_of
 from .places import Places
 from .recorder import Recorder
 from .training import Training
@@ -30,12 +33,14 @@ from .variables import Variables
 MOST_MESSAGE = 500
 
 
-def run(request: dict[str, Any], pipe: int, output: int, server: int) -> NoReturn:
-    """Run what `request` asks for and report on `pipe`. Never returns."""
+def run(request: dict[str, Any], secret: list[bytes], pipe: int, output: int, server: int) -> NoReturn:
+    """Run what `request` asks for and report on `pipe`, sealed with the key in `secret`. Never returns."""
     try:
         os.setsid()
-        isolation.die_with_parent(server)
-        _Run(request, Channel(pipe), output).go()
+        limits = limits_of(request)
+        walls = Walls(Path(request["folder"]), wanted=request["isolation"] != "off")
+        walls.separate(server, [pipe, output], limits)
+        _Run(request, Channel(pipe, secret), output, walls, limits).go()
     except BaseException as error:  # a fault of this code, not of the script: say so and leave no half of a server
         os.write(output, f"the run could not be set up: {type(error).__name__}: {error}\n".encode())
     finally:
@@ -43,11 +48,13 @@ def run(request: dict[str, Any], pipe: int, output: int, server: int) -> NoRetur
 
 
 class _Run:
-    def __init__(self, request: dict[str, Any], channel: Channel, output: int) -> None:
+    def __init__(self, request: dict[str, Any], channel: Channel, output: int, walls: Walls, limits: Limits) -> None:
         self._started = time.monotonic()
         self._request = request
         self._channel = channel
         self._output = output
+        self._walls = walls
+        self._limits = limits
         self._script: str = request["script"]
         self._places = Places(self._script)
         self._variables = Variables(self._places)
@@ -56,9 +63,10 @@ class _Run:
         self._end_lock = threading.Lock()
 
     def go(self) -> NoReturn:
-        folder = self._prepare_process()
-        missing = isolation.protect([folder, "/dev/null", "/dev/shm"])
-        self._channel.send("missing_protection", missing)
+        self._keep_os_exit()
+        writable = self._prepare_process()
+        self._walls.close([*writable, "/dev/null", "/dev/shm"])
+        self._report_walls()
         self._variables.install()
         self._recorder.install()
         Training(self._channel, self._places, self._variables, self._recorder).install()
@@ -66,14 +74,16 @@ class _Run:
         if self._request["diagnose"]:
             Breaks(self._channel, self._places, self._variables, self._recorder).install()
         self._recorder.on_gradient = self._gradient_seen
-        self._keep_os_exit()
-        threading.Thread(target=self._watch, daemon=True).start()
+        ours = [module for name, module in sys.modules.items() if name.startswith(f"{__package__}.")]
+        self._channel.watch(*ours, self._channel, self._recorder, self._variables, self._places)
+        threading.Thread(target=lambda: self._watch(), daemon=True).start()  # nested, as `channel` wants it
+        gc.freeze()  # what is here so far is not for the script's collector to walk, nor for the script to find
         self._finish(*self._run_script())
 
     # ------------------------------------------------------------ before
 
-    def _prepare_process(self) -> str:
-        """Streams, limits, folders, environment and arguments as the script would have them; the run's folder."""
+    def _prepare_process(self) -> list[str]:
+        """Streams, limits, folders, environment and arguments as the script would have them; its own folders."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it
@@ -86,19 +96,30 @@ class _Run:
         sys.stdout = open(1, "w", **text)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, **text)  # noqa: SIM115
         faulthandler.enable(sys.stderr, all_threads=False)
-        isolation.limit_resources()
-        folder = Path(self._request["folder"])
-        work, temporary = folder / "work", folder / "tmp"
+        self._limits.impose()
+        folder, work = Path(self._request["folder"]), Path(self._request["cwd"])
+        temporary = folder / "tmp"
         temporary.mkdir()
-        scratch.mirror(Path(self._request["cwd"]), work)
-        scratch.copy_on_write(work)
+        writable = [str(temporary)]
+        if not self._walls.cover([work, Path(self._request["path"]).parent]):
+            scratch.mirror(work, folder / "work")
+            work = folder / "work"
+            scratch.copy_on_write(work)
+            writable.append(str(work))
         os.chdir(work)
         os.environ["TMPDIR"], os.environ["PWD"] = str(temporary), str(work)
         tempfile.tempdir = None
         sys.dont_write_bytecode = True
         sys.argv = [self._request["path"], *self._request["argv"]]
         sys.path.insert(0, str(Path(self._request["path"]).resolve().parent))
-        return str(folder)
+        return writable
+
+    def _report_walls(self) -> None:
+        missing = self._walls.missing
+        if missing and self._request["isolation"] == "require":
+            message = f"{_and(missing)} cannot be protected here, and --isolation is require"
+            self._finish("died", {"type": "Isolation", "message": message, "line": 0})
+        self._channel.send("missing_protection", missing)
 
     def _seed(self) -> None:
         import tensorflow as tf
@@ -183,6 +204,10 @@ class _Run:
                 with contextlib.suppress(Exception):
                     stream.flush()
             self._leave(0)
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _essence(message: str, kind: str) -> str:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from tapefix.errors import TapefixError
+from tapefix.proof import Isolation
 from tapefix.proof.run import Failure, Run, run_from_json
 
 AT_A_TIME = 2
@@ -53,6 +54,8 @@ class RunRequest:
     argv: tuple[str, ...] = ()
     diagnose: bool = False
     cwd: Path | None = None
+    isolation: Isolation = "best-effort"
+    limits: tuple[tuple[str, int], ...] = ()  # of `limits.Limits`, where they are to differ from the usual ones
 
 
 class Runner(Protocol):
@@ -189,6 +192,8 @@ class ForkServer:
             "timeout": request.timeout,
             "patience": request.patience,
             "diagnose": request.diagnose,
+            "isolation": request.isolation,
+            "limits": dict(request.limits),
         }
         return json.dumps(message).encode() + b"\n"
 

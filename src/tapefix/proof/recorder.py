@@ -70,8 +70,10 @@ class Recorder:
         from tensorflow.python.ops import gradients_util, script_ops
         from tensorflow.python.util import nest
 
-        self._np, self._tf, self._nest = numpy, tf, nest
-        self._asarray = numpy.asarray
+        self._np, self._tf = numpy, tf
+        # Bound here, as a script may put something else in their place.
+        self._asarray, self._abs = numpy.asarray, numpy.abs
+        self._flatten, self._map_structure = nest.flatten, nest.map_structure
         self._eager = context.executing_eagerly
         self._no_tape, self._ops, self._script_ops = record.stop_recording, ops, script_ops
         self._func_graph = func_graph.FuncGraph
@@ -138,7 +140,7 @@ class Recorder:
             self._variables.start()
         place = self._places.here() if eager else self._places.traced()
         site = self._sites.setdefault(place, Site())
-        flat = self._nest.flatten(sources)
+        flat = self._flatten(sources)
         shape = Shape(place, via, self._kind(target), [self._describe(s, n, site) for n, s in enumerate(flat)])
         _make_unique(shape.sources)
         try:
@@ -151,7 +153,7 @@ class Recorder:
             raise
         finally:
             self.quiet = False
-        gradients = [_dense(g) for g in self._nest.flatten(result)] if flat else []
+        gradients = [_dense(g) for g in self._flatten(result)] if flat else []
         if site.count < self._steps or not eager:
             shape.unlisted = self._unlisted(tape, flat)
         if eager:
@@ -164,7 +166,7 @@ class Recorder:
         # Should the function fail before it ever runs, this is all that is known: which gradients are None.
         missing = [s for s, g in zip(shape.sources, gradients) if g is None]  # noqa: B905  (3.9)
         self._send("traced", shape, 1, None, [{**s, "state": "none", "size": None} for s in missing])
-        targets = [t for t in map(_dense, self._nest.flatten(target)) if self._tf.is_tensor(t)]
+        targets = [t for t in map(_dense, self._flatten(target)) if self._tf.is_tensor(t)]
         present = [g for g in gradients if g is not None]
 
         def run(*values: Any) -> None:
@@ -177,7 +179,7 @@ class Recorder:
             return result
         # In a graph of the first version nothing runs that no result depends on.
         with self._ops.control_dependencies([recorded]):
-            return self._nest.map_structure(lambda g: self._tf.identity(g) if self._tf.is_tensor(g) else g, result)
+            return self._map_structure(lambda g: self._tf.identity(g) if self._tf.is_tensor(g) else g, result)
 
     def _record(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
         self.measuring = True
@@ -231,7 +233,7 @@ class Recorder:
             return "none", None
         try:
             values = self._asarray(gradient)
-            size = float(self._np.abs(values).max()) if values.size else 0.0
+            size = float(self._abs(values).max()) if values.size else 0.0
         except (TypeError, ValueError):  # nothing that has a size
             return "none", None
         if size - size != 0:
@@ -241,7 +243,7 @@ class Recorder:
     def _value(self, target: Any) -> float | None:
         """The value of the target: its mean, summed over its parts, as the tape sums them."""
         total, found = 0.0, False
-        for part in self._nest.flatten(target):
+        for part in self._flatten(target):
             try:
                 values = self._asarray(_dense(self._tensor_of(part)))
                 if values.dtype.kind not in "fiub" and values.dtype.name != "bfloat16":
@@ -257,7 +259,7 @@ class Recorder:
         return value
 
     def _kind(self, target: Any) -> str:
-        parts = self._nest.flatten(target)
+        parts = self._flatten(target)
         if target is None or not parts:
             return "none"
         first = parts[0]

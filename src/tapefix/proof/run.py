@@ -97,6 +97,19 @@ class Run:
     missing_protection: tuple[str, ...] = ()
     output: str = field(default="", repr=False)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a report is to say of the walls around this run: nothing where they all stand."""
+        harms = [_HARM[one] for one in self.missing_protection]
+        return (f"this machine cannot keep what is run apart: it can {'; it can '.join(harms)}",) if harms else ()
+
+
+_HARM = {
+    "files": "write files wherever you can",
+    "network": "use the network",
+    "processes": "signal your processes",
+}
+
 
 def run_from_json(data: dict[str, Any]) -> Run:
     """The typed form of what the child wrote."""

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import json
 import os
-import re
 import selectors
 import shutil
 import signal
@@ -19,101 +18,12 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tapefix.proof.underway import Child
 
 PACKAGE = "_tapefix_proof"
-# The child ends itself at its time limit and reports what it has; this much later it is killed.
-GRACE = 1.0
-MOST_OUTPUT = 64 * 1024
-MOST_EVENTS = 20000
-
-
-class Child:
-    """One run that is under way, and what it has reported so far."""
-
-    def __init__(self, request: dict[str, Any], pid: int, pipe: int, output: int) -> None:
-        self.request = request
-        self.pid = pid
-        self.pipe = pipe
-        self.output = output
-        self.started = time.monotonic()
-        self.deadline = self.started + request["timeout"] + GRACE
-        self.killed = False
-        self.rest = b""
-        self.end: dict[str, Any] | None = None
-        self.head, self.tail = b"", b""
-        self.gradients: list[dict[str, Any]] = []
-        self.traced: list[dict[str, Any]] = []
-        self.found: dict[str, list[Any]] = {
-            "variables": [],
-            "missing_protection": [],
-            "loss": [],
-            "warning": [],
-            "break": [],
-        }
-
-    def take(self, data: bytes) -> None:
-        """Take in what came through the pipe."""
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        for line in lines:
-            try:
-                kind, value = json.loads(line)
-            except ValueError:  # a script that got hold of the pipe must not end the server
-                continue
-            if kind == "end":
-                self.end = value
-            elif kind in ("variables", "missing_protection"):
-                self.found[kind] = value
-            else:
-                events = {"gradient": self.gradients, "traced": self.traced}.get(kind)
-                if events is None:
-                    events = self.found[kind]
-                if len(events) < MOST_EVENTS:
-                    events.append(value)
-
-    def take_output(self, data: bytes) -> None:
-        """Keep the beginning and the end of what the script prints."""
-        room = MOST_OUTPUT // 2 - len(self.head)
-        if room > 0:
-            self.head, data = self.head + data[:room], data[room:]
-        self.tail = (self.tail + data)[-MOST_OUTPUT // 2 :]
-
-    def result(self, status: int) -> dict[str, Any]:
-        """The whole run, as `run_from_json` of tapefix reads it."""
-        text = (self.head + self.tail).decode("utf-8", "replace")
-        end = self.end or self._end_without_report(status, text)
-        # A computation that was built into a graph which never ran: that a gradient is None is known all the same.
-        ran = {(gradient["line"], gradient["function"]) for gradient in self.gradients}
-        built = [one for one in self.traced if (one["line"], one["function"]) not in ran and one["sources"]]
-        return {
-            "end": end["end"],
-            "failure": end["failure"],
-            "seconds": time.monotonic() - self.started,
-            "seed": self.request["seed"],
-            "gradients": self.gradients + built,
-            "variables": self.found["variables"],
-            "breaks": self.found["break"],
-            "losses": self.found["loss"],
-            "warnings": self.found["warning"],
-            "missing_protection": self.found["missing_protection"],
-            "output": text.replace(self.request["script"], self.request["path"]),
-        }
-
-    def _end_without_report(self, status: int, text: str) -> dict[str, Any]:
-        if self.killed:
-            return {"end": "timeout", "failure": None}
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            name = signal.Signals(number).name
-            what = " (perhaps out of memory)" if number == signal.SIGKILL else ""
-        else:
-            number, name, what = 0, f"exit status {os.WEXITSTATUS(status)}", ""
-        # Between what the script printed and the traceback of the crash stands what the library said last.
-        said = text.split("Fatal Python error")[0].strip().splitlines()
-        last = f": {said[-1].strip()}" if said and number != signal.SIGKILL else ""
-        at = re.search(rf'File "{re.escape(self.request["script"])}", line (\d+)', text)
-        failure = {"type": name, "message": f"{name}{what}{last}"[:500], "line": int(at.group(1)) if at else 0}
-        return {"end": "died", "failure": failure}
 
 
 class Server:
@@ -185,13 +95,14 @@ class Server:
         problem = _unsafe_to_fork()
         if problem:
             failure = {"type": "ForkServer", "message": problem, "line": 0}
-            run = Child(request, 0, -1, -1)
+            run = self._package["underway"].Child(request, 0, -1, -1, b"")
             run.end = {"end": "died", "failure": failure}
             self.answer({"id": request["id"], "run": run.result(0)})
             return
         pipe, child_pipe = os.pipe()
         output, child_output = os.pipe()
         server = os.getpid()
+        secret = [os.urandom(32)]
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -199,12 +110,12 @@ class Server:
             others = [fd for child in self._children.values() for fd in (child.pipe, child.output)]
             for fd in (pipe, output, *self._inherited, *others):
                 os.close(fd)
-            self._package["child"].run(request, child_pipe, child_output, server)
+            self._package["child"].run(request, secret, child_pipe, child_output, server)
         os.close(child_pipe)
         os.close(child_output)
         os.set_blocking(pipe, False)
         os.set_blocking(output, False)
-        child = self._children[pid] = Child(request, pid, pipe, output)
+        child = self._children[pid] = self._package["underway"].Child(request, pid, pipe, output, secret.pop())
         self._selector.register(pipe, selectors.EVENT_READ, lambda: self._read(child))
         self._selector.register(output, selectors.EVENT_READ, lambda: self._read_output(child))
 
@@ -214,6 +125,8 @@ class Server:
             self._selector.unregister(child.pipe)
         elif data:
             child.take(data)
+            if child.forged and not child.killed:
+                self._kill(child)
 
     def _read_output(self, child: Child) -> None:
         data = _read(child.output)
@@ -247,7 +160,7 @@ class Server:
         self.answer({"id": child.request["id"], "run": child.result(status)})
         _kill_group(child.pid)
         self._kill_strays(child)
-        shutil.rmtree(child.request["folder"], ignore_errors=True)
+        _remove(Path(child.request["folder"]))
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
@@ -305,6 +218,16 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def _remove(folder: Path) -> None:
+    """Remove a folder, also where the run took away its own right to look into parts of it."""
+    for place, folders, _ in os.walk(folder):
+        for name in folders:
+            with contextlib.suppress(OSError):
+                if not os.path.islink(path := f"{place}/{name}"):  # noqa: PTH114
+                    os.chmod(path, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _network_of(pid: int) -> str:
     """What the kernel calls the network that a process sees: each run has its own, inherited by all it starts."""
     try:
@@ -355,7 +278,7 @@ def _load_package() -> dict[str, Any]:
     package = ModuleType(PACKAGE)
     package.__path__ = [str(Path(__file__).resolve().parent)]
     sys.modules[PACKAGE] = package
-    return {name: importlib.import_module(f"{PACKAGE}.{name}") for name in ("isolation", "child")}
+    return {name: importlib.import_module(f"{PACKAGE}.{name}") for name in ("isolation", "underway", "child")}
 
 
 def _load_tensorflow() -> dict[str, Any]:

@@ -22,6 +22,8 @@ _SURROUNDINGS = {
     "ImportError", "ConnectionError", "ConnectionRefusedError", "URLError", "HTTPError", "gaierror", "TimeoutError",
     "EOFError", "MemoryError", "ResourceExhaustedError", "OSError", "NotFoundError", "PermissionDeniedError",
 }  # fmt: skip
+# What ends a run before it says anything, or makes what it says worth nothing.
+_NO_PROOF = {"ForkServer", "Isolation", "Forgery"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,16 @@ def failed(run: Run) -> Problem | None:
 
 def unmeasurable(run: Run) -> str | None:
     """Why a run says nothing about gradients: the script needs what is not here, or computes none. None if it does."""
+    if run.failure is not None and run.failure.type in _NO_PROOF:
+        return run.failure.message
     if run.gradients or run.losses:
         return None
     if run.failure is not None and run.failure.type in _SURROUNDINGS:
         return f"it stops at line {run.failure.line} with {run.failure.type}: {first_line(run.failure.message)}"
+    if run.failure is not None and run.failure.type == "Limit":
+        return run.failure.message
     if run.end == "timeout":
         return f"it computed no gradient within {run.seconds:.0f} s"
-    if run.end == "died" and run.failure is not None and run.failure.type == "ForkServer":
-        return run.failure.message
     if run.end in ("finished", "stopped"):
         return "it computes no gradient when it is run"
     return None
@@ -129,6 +133,8 @@ def judge(before: Sequence[Run], after: Sequence[Run], promise: Promise) -> tupl
 
     Fewer runs after than before are compared as far as they go.
     """
+    if any(run.failure is not None and run.failure.type in _NO_PROOF for run in before):
+        return Verdict.UNVERIFIED, next(filter(None, map(unmeasurable, before)))
     for run in after:
         reason = unmeasurable(run)
         if reason is not None:

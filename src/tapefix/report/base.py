@@ -58,6 +58,7 @@ class Reporter:
         self.settings = settings
         self.stream = stream
         self.tally = Tally()
+        self.noticed: set[str] = set()
 
     def file(self, result: FileResult) -> None:
         """Report one file that was looked at."""

@@ -32,7 +32,9 @@ class ConciseReporter(Reporter):
                 print(f"{path}: {printable(row.name)} {row.shape} {row.before}", file=self.stream)
         if not settings.quiet:
             for notice in result.notices:
-                print(printable(f"{result.path}: {notice}"), file=sys.stderr)
+                if notice not in self.noticed:
+                    self.noticed.add(notice)
+                    print(printable(f"{result.path}: {notice}"), file=sys.stderr)
 
     def finish(self, seconds: float, interpreter: str | None) -> None:
         if not self.settings.quiet:

@@ -20,7 +20,6 @@ class FullReporter(Reporter):
     def __init__(self, settings: Settings, stream: TextIO) -> None:
         super().__init__(settings, stream)
         self.terminal = Terminal.of(stream)
-        self.noticed: set[str] = set()
 
     def file(self, result: FileResult) -> None:
         super().file(result)
