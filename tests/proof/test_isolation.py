@@ -115,7 +115,9 @@ def test_command_line_names_what_is_missing_once(tmp_path: Path) -> None:
     assert " ".join(done.stdout.split()).count("it can write files wherever you can") == 1, done
     refused = tapefix("--isolation", "require", "one.py")
     assert refused.returncode == 2
-    assert "network, files and processes cannot be protected here, and --isolation is require" in " ".join(refused.stdout.split())
+    assert "network, files and processes cannot be protected here, and --isolation is require" in " ".join(
+        refused.stdout.split()
+    )
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
