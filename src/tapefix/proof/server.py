@@ -324,6 +324,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # what was imported is shared with the children, not walked and copied by their collectors
         server.serve()
+        os._exit(0)  # what TensorFlow does at the end of a process takes seconds, and tapefix waits for it
     else:
         shutil.rmtree(sys.argv[1], ignore_errors=True)
 
