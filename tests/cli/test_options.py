@@ -78,6 +78,7 @@ def test_what_remains_after_write_is_1(run: Run, canned: Callable[..., object]) 
         (["--timeout", "0", "x.py"], "--timeout"),
         (["--timeout", "inf", "x.py"], "--timeout"),
         (["--timeout", "nan", "x.py"], "--timeout"),
+        (["--isolation", "some", "x.py"], "--isolation"),
         (["--output-format", "xml", "x.py"], "--output-format"),
         (["--select", "TPF9999", "x.py"], "there is no rule 'TPF9999'"),
         (["--ignore", "TPF001,", "x.py"], "there is no rule ''"),
@@ -93,7 +94,7 @@ def test_wrong_options(run: Run, arguments: list[str], message: str) -> None:
 
 def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) -> None:
     run(
-        "--diff", "--unsafe-fixes", "--python", "/opt/python", "--steps", "5", "--timeout", "7.5",
+        "--diff", "--unsafe-fixes", "--python", "/opt/python", "--steps", "5", "--timeout", "7.5", "--isolation", "require",
         "--select", "tpf406,TPF001", "--ignore", "TPF001", "broken.py", "--", "--epochs", "-", "--write",
     )  # fmt: skip
     (options,) = swapping.options
@@ -108,6 +109,7 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "ignore": ("TPF001",),
         "argv": ("--epochs", "-", "--write"),
         "cwd": None,
+        "isolation": "require",
     }
 
 
