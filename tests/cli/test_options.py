@@ -94,7 +94,8 @@ def test_wrong_options(run: Run, arguments: list[str], message: str) -> None:
 
 def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) -> None:
     run(
-        "--diff", "--unsafe-fixes", "--python", "/opt/python", "--steps", "5", "--timeout", "7.5", "--isolation", "require",
+        "--diff", "--unsafe-fixes", "--python", "/opt/python", "--steps", "5", "--timeout", "7.5",
+        "--isolation", "require",
         "--select", "tpf406,TPF001", "--ignore", "TPF001", "broken.py", "--", "--epochs", "-", "--write",
     )  # fmt: skip
     (options,) = swapping.options
