@@ -42,6 +42,15 @@ _NUMPY_RANDOM = (
 )
 
 
+# What makes a plain variable, which Keras 3 does not track.
+PLAIN_VARIABLES = ("tf.Variable", "keras.backend.variable")
+
+
+def initial_value(node: ast.Call) -> ast.expr | None:
+    """The value that a plain variable starts with."""
+    return argument(node, 0, "initial_value") or argument(node, 0, "value")
+
+
 def is_random(module: Module, node: ast.expr) -> bool:
     """Does this expression fill a tensor or an array at random: `tf.random.normal([3, 4]) * 0.1`?"""
     node = _unwrapped(module, node)
@@ -54,7 +63,8 @@ def is_random(module: Module, node: ast.expr) -> bool:
     if name in _RANDOM or name in _NUMPY_RANDOM:
         return True
     # An initialiser that is called: GlorotUniform()(shape)
-    return isinstance(node.func, ast.Call) and (module.call_name(node.func) or "").startswith("keras.initializers.")
+    makers = [node.func] if isinstance(node.func, ast.Call) else module.objects.origins(node.func)
+    return bool(makers) and all((module.call_name(m) or "").startswith("keras.initializers.") for m in makers)
 
 
 def is_filled(module: Module, node: ast.expr) -> bool:
@@ -69,7 +79,7 @@ def _unwrapped(module: Module, node: ast.expr) -> ast.expr:
         name = module.call_name(node)
         if name in ("tf.cast", "tf.constant", "tf.convert_to_tensor", "tf.Variable") and node.args:
             node = node.args[0]
-        elif name == "tf.Variable" and (value := argument(node, 0, "initial_value")) is not None:
+        elif name in PLAIN_VARIABLES and (value := initial_value(node)) is not None:
             node = value
         elif isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and name is None:
             node = node.func.value
@@ -97,8 +107,8 @@ def add_weight(module: Module, owner: str, node: ast.expr, name: str, trainable:
 
 def _inner(module: Module, node: ast.expr) -> ast.expr:
     """The initial value of a tf.Variable, else the expression itself."""
-    if isinstance(node, ast.Call) and module.call_name(node) == "tf.Variable":
-        return argument(node, 0, "initial_value") or node
+    if isinstance(node, ast.Call) and module.call_name(node) in PLAIN_VARIABLES:
+        return initial_value(node) or node
     return node
 
 

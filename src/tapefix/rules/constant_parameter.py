@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.tapes import GradientCall
 from tapefix.codemods.edits import Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._containers import filled_with
 from tapefix.rules._declared_weight import candidate, declared_weights
 from tapefix.rules._weights import add_weight, as_variable, imports_for, is_filled, is_random
 from tapefix.rules.base import Rule
@@ -78,6 +79,7 @@ class ConstantParameter(Rule):
         for gradient in module.tapes.gradients:
             for item in self._items(module, gradient):
                 yield from self._of_source(module, gradient, item, seen)
+            yield from self._of_container(module, gradient, seen)
         for node in module.all(ast.Assign):
             assert isinstance(node, ast.Assign)
             target = node.targets[0]
@@ -134,6 +136,28 @@ class ConstantParameter(Rule):
             label="not a variable",
             candidates=[Candidate(f"make {name} a tf.Variable", tuple(edits), trains_more=True)],
             notes=[(item, "its gradient is asked for here")],
+        )
+
+    def _of_container(self, module: Module, gradient: GradientCall, seen: set[ast.AST]) -> Iterator[Finding]:
+        """A list or dict that is filled with plain tensors, and that an optimiser gets."""
+        sources = gradient.sources
+        if isinstance(sources, (ast.List, ast.Tuple)) or self._is_watched(module, gradient, sources):
+            return
+        plain = [v for v in filled_with(module, sources) if self._is_constant(module, v) and v not in seen]
+        if not plain or not self._is_applied(module, gradient, sources):
+            return
+        seen.update(plain)
+        edits: list[Edit] = []
+        for value in plain:
+            edits += [edit for edit in as_variable(module, value) if edit not in edits]
+        yield self.finding(
+            module,
+            plain[0],
+            "The parameters are plain tensors: no tape watches them, so their gradients are None, and no optimiser can "
+            "change them.",
+            label="not a variable",
+            candidates=[Candidate("make the parameters variables", tuple(edits), trains_more=True)],
+            notes=[(sources, "their gradients are asked for here")],
         )
 
     def _made(self, module: Module, item: ast.expr) -> list[ast.AST]:

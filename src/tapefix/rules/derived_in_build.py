@@ -67,12 +67,13 @@ class DerivedInBuild(Rule):
             for maker in owner.body:
                 if isinstance(maker, ast.FunctionDef) and maker.name in _MAKERS:
                     derived += self._derived(module, owner, maker, {attribute_name(d) for d in derived})
-            used = [
-                d for d in derived if self._reads(module, owner, forward, attribute_name(d)) or self._feeds(derived, d)
-            ]
-            if not used or not any(self._reads(module, owner, forward, attribute_name(d)) for d in used):
+            reader = self._reader(module, owner, forward, derived)
+            if reader is None:
                 continue
-            edits = into_method(module, owner, forward, used)
+            used = [
+                d for d in derived if self._reads(module, owner, reader, attribute_name(d)) or self._feeds(derived, d)
+            ]
+            edits = into_method(module, owner, reader, used)
             names = listing([f"self.{attribute_name(d)}" for d in used])
             yield self.finding(
                 module,
@@ -81,13 +82,30 @@ class DerivedInBuild(Rule):
                 "forward pass, where no tape records it: "
                 "in the forward pass this is a constant.",
                 label="computed once",
-                candidates=[Candidate(f"compute it in {forward.name}", edits, trains_more=True, keeps_value=False)]
+                candidates=[Candidate(f"compute it in {reader.name}", edits, trains_more=True, keeps_value=False)]
                 if edits is not None
                 else (),
-                notes=[(forward, "used here")],
+                notes=[(reader, "used here")],
                 silent=True,
-                advice="" if edits is not None else f"Compute it in {forward.name} from the weights.",
+                advice="" if edits is not None else f"Compute it in {reader.name} from the weights.",
             )
+
+    def _reader(
+        self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef, derived: list[ast.Assign]
+    ) -> ast.FunctionDef | None:
+        """The forward pass, if it reads a derived value, or else the one method that does and that it calls."""
+        methods = [forward]
+        for call in module.calls:
+            if (
+                module.inside(call, forward)
+                and isinstance(call.func, ast.Attribute)
+                and module.classes.is_self(call.func.value)
+            ):
+                called = module.classes.method(owner, call.func.attr)
+                if called is not None and called in owner.body and called not in methods:
+                    methods.append(called)
+        reading = [m for m in methods if any(self._reads(module, owner, m, attribute_name(d)) for d in derived)]
+        return reading[0] if len(reading) == 1 or forward in reading else None
 
     # -------------------------------------------------------------- what is derived
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, Insert, ReplaceExpression
 from tapefix.findings import Candidate, Finding, Span
-from tapefix.rules._weights import add_weight, imports_for
+from tapefix.rules._weights import PLAIN_VARIABLES, add_weight, imports_for, initial_value
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class UntrackedVariable(Rule):
     code = "TPF504"
     name = "untracked-variable"
     safety = "safe"
-    tokens = ("Variable(", "Module)", "Model)", "Layer)")
+    tokens = ("ariable(", "Module)", "Model)", "Layer)")
 
     def check(self, module: Module) -> Iterator[Finding]:
         for owner in module.classes.by_name.values():
@@ -84,14 +84,14 @@ class UntrackedVariable(Rule):
                 and isinstance(target, ast.Attribute)
                 and module.class_of(node) is owner
                 and module.classes.is_self(target.value)
-                and module.call_name(value) == "tf.Variable"
+                and module.call_name(value) in PLAIN_VARIABLES
                 and self._is_weight(module, owner, target.attr, value)
             ):
                 function = module.function(node)
                 ready = (
                     isinstance(function, ast.FunctionDef)
                     and function.name in ("__init__", "build")
-                    and argument(value, 0, "initial_value") is not None
+                    and initial_value(value) is not None
                     and _is_ready(node, function)
                 )
                 (made if ready else elsewhere).append(node)
@@ -136,11 +136,12 @@ class UntrackedVariable(Rule):
 
     def _is_weight(self, module: Module, owner: ast.ClassDef, name: str, made: ast.Call) -> bool:
         """Trainable, of floats, read in the class, and neither assigned to nor put in a list by hand."""
-        trainable = argument(made, 1, "trainable")
+        of_backend = module.call_name(made) == "keras.backend.variable"
+        trainable = None if of_backend else argument(made, 1, "trainable")
         if trainable is not None and not (isinstance(trainable, ast.Constant) and trainable.value is True):
             return False
-        start = argument(made, 0, "initial_value")
-        kind = argument(made, 6, "dtype")
+        start = initial_value(made)
+        kind = argument(made, 1 if of_backend else 6, "dtype")
         if (isinstance(start, ast.Constant) and not isinstance(start.value, float)) or (
             kind is not None and "int" in module.source(kind)
         ):
