@@ -88,18 +88,26 @@ def _outside(tree: ast.AST, wanted: Callable[[ast.AST], int], tf: str | None) ->
 
 
 def predict(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
-    """`model.predict(x)` in place of `model(x)` in a tape."""
+    """`model.predict(x)` in place of `model(x)` in a tape, in the ways that it is written."""
     for tape, region in blocks:
         for call in region.calls():
             plain = len(call.args) == 1 and {k.arg for k in call.keywords} <= {"training"}
-            if dotted(call.func) in region.models - {"self"} and plain and region.matters(call):
-                new = f"{file.source(call.func)}.predict({file.source(call.args[0])})"
+            if dotted(call.func) in region.models and plain and region.matters(call):
+                written = ("predict($)", "predict($, verbose=0)", "predict_on_batch($)")[call.lineno % 3]
+                new = f"{file.source(call.func)}.{written.replace('$', file.source(call.args[0]))}"
                 yield mutant(file, "predict-in-tape", call, file.replaced((call, new)), new, 0, tape)
 
 
 def numpy_method(file: File, blocks: list[tuple[ast.With, Region]]) -> Iterator[Mutant]:
-    """`.numpy()` after a forward call, or after a value of the model that the loss is computed of."""
+    """`.numpy()` after a forward call, after a value of the model that the loss is computed of, after the loss."""
     for tape, region in blocks:
+        asked = {dotted(call.args[0]) for call in gradients(file, tape)}
+        for assign in (a for a in region.assigns if isinstance(a, ast.Assign) and targets(a) & asked):
+            value = assign.value
+            if isinstance(assign.targets[0], ast.Name) and not isinstance(value, ast.Name) and region.is_learned(value):
+                inner = file.source(value)
+                new = f"{inner}.numpy()" if isinstance(value, ast.Call) else f"({inner}).numpy()"
+                yield mutant(file, "numpy-method", assign, file.replaced((value, new)), new, 0, tape)
         for node in (n for s in region.block for n in ast.walk(s)):
             is_value = isinstance(node, ast.Call) and dotted(node.func) in region.models
             if (
@@ -199,14 +207,15 @@ def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterat
             continue
         value = file.source(last.value)
         texts = [value if isinstance(last.value, ast.Name) else f"result = {value}", value]
-        before = node.body[-2] if len(node.body) > 1 else None
         if isinstance(last.value, ast.Name):
-            assigned = isinstance(before, (ast.Assign, ast.AugAssign)) and last.value.id in targets(before)
-            texts = [value, *([""] if assigned else [])]
+            texts = ["", value, "return", "pass"]
         for new in texts:
             text = file.replaced((last, new)) if new else without(file, last)
             place = (node.name, getattr(owner, "name", ""))
-            yield mutant(file, "missing-return", last, text, lambda t, place=place: _without_return(t, place), 0, node)
+            counted = lambda t, place=place: _without_return(t, place)  # noqa: E731
+            yield mutant(file, "missing-return", last, text, counted, 0, node)._replace(
+                around=f"{ast.unparse(node)}{new}"
+            )
 
 
 def without(file: File, statement: ast.stmt) -> str:

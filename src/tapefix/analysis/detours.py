@@ -15,6 +15,7 @@ from tapefix.analysis.parts import Part, Parts
 from tapefix.analysis.paths import Paths, State
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.tapes import GradientCall, argument
+from tapefix.analysis.training import PREDICTS
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, HELD, METHODS, PICKS, UNKNOWN, Mode
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Detours:
         # Where nothing lives in the target, a function of another module between here and there changes nothing.
         lost = target.kind == "tape" and not any(t in live for t in paths.targets)
         dead_end = paths.sources(paths.targets, carrying, lambda s: self._is_closed(s.vertex)) if lost else set()
+        dead_terms = self._dead_terms(paths, live) if target.kind == "tape" else set()
         self.live |= {s.vertex for s in live}
         recorded = {s for s in learned if self._recorded(s, target)}
         starving = self._starving(target)
@@ -158,8 +160,9 @@ class Detours:
             if not self._fed_by_learning(paths, state, learned, target):
                 continue
             graph = self._in_graph(state, target)
+            ends = state in dead_end or (state in dead_terms and self._is_method(state.vertex))
             sure = self._is_tensor(state, surely, target) and (
-                state in onward or state in dead_end or graph or target.kind == "named"
+                state in onward or ends or graph or target.kind == "named"
             )
             if not sure and state not in paths.sources(paths.targets, carrying):
                 continue
@@ -167,7 +170,7 @@ class Detours:
             if target.kind == "named" and kind != "operation":
                 continue  # a library may well hand out arrays: that alone is no defect
             tensor = any(edge.state in tensors for edge in paths.inputs[state])
-            onto = carrying if state in dead_end else strict
+            onto = carrying if ends else strict
             parts = Parts(self.module, paths, live).of(state, onto)
             certain, part = self._judge(kind, parts, state in directly, target, graph)
             if part == "factor" and kind == "operation" and not certain:
@@ -189,6 +192,20 @@ class Detours:
         if cut[True]:
             self._beside(paths, target)
 
+    def _dead_terms(self, paths: Paths, live: set[State]) -> set[State]:
+        """What the target is computed from, where calls of unknown functions are given nothing else that lives."""
+        seen = set(paths.targets)
+        queue = list(paths.targets)
+        while queue:
+            state = queue.pop()
+            for edge in paths.inputs.get(state, ()):
+                if edge.mode == UNKNOWN and (state in live or not self._is_closed(state.vertex)):
+                    continue
+                if edge.mode != FLAT and edge.state not in seen:
+                    seen.add(edge.state)
+                    queue.append(edge.state)
+        return seen
+
     def _starving(self, target: Target) -> set[Vertex]:
         """The calls through which alone a model that a gradient is asked for has a part in the target."""
         if target.gradient is None or target.gradient.tape is None:
@@ -199,10 +216,15 @@ class Detours:
         """Does the text alone show that a tensor comes here?"""
         node = state.vertex
         if self._candidates[node] != "operation" or not isinstance(node, ast.Call):
-            return state in surely
+            return state in surely or (target.kind == "tape" and self._is_method(node))
         if target.kind == "named":
             return self.module.named_losses.is_certain(node)
         return state in surely or any(self.module.named_losses.is_tensor(a) for a in node.args)
+
+    @staticmethod
+    def _is_method(node: Vertex) -> bool:
+        """`x.numpy()` and `model.predict(x)`: what has such a method is a tensor or a model, whatever made it."""
+        return isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("numpy", *PREDICTS)
 
     def _beside(self, paths: Paths, target: Target) -> None:
         """In a graph NumPy fails on the other tensors of the same computation, too: on `y_true`, on the batch."""
@@ -312,6 +334,8 @@ class Detours:
         if self.module.call_name(vertex) is not None or self.module.kinds.of(vertex.func) is not None:
             return True
         if isinstance(vertex.func, ast.Attribute) and vertex.func.attr in METHODS:
+            return True
+        if isinstance(vertex.func, ast.Name):
             return True
         made = self.objects.origins(vertex.func)
         return bool(made) and all(

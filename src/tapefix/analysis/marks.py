@@ -8,6 +8,7 @@ A walk backwards from the target, which knows through which call it entered a he
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARG
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.sources import HOLDERS, Unit
 from tapefix.analysis.tapes import argument
-from tapefix.analysis.training import LOSS_NAME, PREDICTS, VARIABLE_LISTS
+from tapefix.analysis.training import LOSS_NAME, PREDICTS, SCALES, VARIABLE_LISTS
 
 if TYPE_CHECKING:
     from tapefix.analysis.recording import Recording
@@ -33,6 +34,8 @@ _OF_ARRAYS = {
 }  # fmt: skip
 # Operations that pick a target among what a network says.
 _CHOICES = {"reduce_max", "max", "maximum", "argmax", "one_hot", "stop_gradient"}
+# What keeps weights small: a part of the loss that says nothing about how the rest hangs on the model.
+DECAY = re.compile(r"decay|regulari[sz]", re.IGNORECASE)
 # Methods of a Keras model that work on what they are given, not on its weights.
 _LOSS_METHODS = {"compute_loss", "compiled_loss", "compute_metrics", "update_metrics"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -248,7 +251,9 @@ class Walk:
         marks = _join(self.value(a, frame) for a in arguments)
         for passed in arguments:
             marks |= self._passed_function(passed, node, frame)
-        if name is None and isinstance(func, ast.Attribute) and not (marks and self._is_loss(func)):
+        if operation == "l2_loss" or DECAY.search(method or (name or "").rpartition(".")[2]):
+            return self._operation(node, frozenset("decay" if mark == "ref" else mark for mark in marks), frame)
+        if name is None and isinstance(func, ast.Attribute) and not self._is_loss(func, arguments, frame):
             marks |= self.value(func.value, frame)
         elif isinstance(func, ast.Call):
             marks |= self.value(func, frame)
@@ -286,11 +291,11 @@ class Walk:
         self.cuts[node] = None
         return frozenset({"cut"})
 
-    def _is_loss(self, func: ast.Attribute) -> bool:
-        """Is this a method of a Keras model, or a loss that it keeps, that computes with what it is given only?"""
-        if func.attr in _LOSS_METHODS:
+    def _is_loss(self, func: ast.Attribute, arguments: list[ast.expr], frame: Frame | None) -> bool:
+        """Is this a method of a model, or a loss that it keeps, that computes with what it is given only?"""
+        if func.attr in _LOSS_METHODS or func.attr in SCALES:
             return True
-        return self.module.classes.is_self(func.value) and LOSS_NAME.search(func.attr) is not None
+        return LOSS_NAME.search(func.attr) is not None and any(self._is_prediction(a, frame) for a in arguments)
 
     def _helper(
         self, node: ast.Call, callees: tuple[Function, ...], frame: Frame | None, path: tuple[int, ...] = ()
@@ -358,11 +363,13 @@ class Walk:
 
     def _is_opaque(self, func: ast.expr) -> bool:
         """May this call run code of which the module shows nothing, on an object that may hold the variables?"""
-        if isinstance(func, ast.Attribute) and func.attr in _OF_ARRAYS:
+        if isinstance(func, ast.Attribute) and func.attr in {*_OF_ARRAYS, *SCALES}:
             return False
         root: ast.expr = func
         while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
             root = root.func if isinstance(root, ast.Call) else root.value
+        if self._is_kept(func):
+            return False
         if not isinstance(root, ast.Name) or self.module.kinds.of(func) is not None:
             return False
         if self.module.classes.is_self(root):
@@ -370,6 +377,20 @@ class Walk:
         return any(
             d.kind in ("parameter", "import") for d in self.module.definitions(root)
         ) and not self.objects.origins(root)
+
+    def _is_kept(self, func: ast.expr) -> bool:
+        """Something else that the unit's owner keeps, and calls: `self.target_network(x)` beside `self.network`."""
+        own = self.unit.node
+        if not isinstance(func, ast.Attribute) or not isinstance(own, ast.Attribute):
+            return False
+        if not self.module.classes.is_self(func.value) or not self.module.classes.is_self(own.value):
+            return False
+        holding = {ast.unparse(own), *(ast.unparse(v) for v in self._written(own))}
+        parts = [n for value in self._written(func) for n in ast.walk(value) if isinstance(n, ast.expr)]
+        return bool(parts) and not any(ast.unparse(n) in holding for n in parts)
+
+    def _written(self, node: ast.Attribute) -> list[ast.expr]:
+        return [v for value, path in self.objects.attribute_values(node) for v in self._unpacked(value, path)]
 
     # -------------------------------------------------------------- definitions
 

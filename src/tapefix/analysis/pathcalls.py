@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.tapes import argument
+from tapefix.analysis.training import SCALES
 from tapefix.analysis.values import (
     BUILTINS,
     CONTAINER_CALLS,
@@ -134,7 +135,7 @@ class CallInputs:
         if isinstance(func, ast.Attribute):
             if func.attr in ("gradient", "jacobian", "batch_jacobian"):
                 return DERIVED
-            if func.attr in ("get_scaled_loss", "scale_loss"):
+            if func.attr in SCALES:
                 return GOOD  # an optimizer of mixed precision
             owner = self.module.kinds.of(func.value)
             if owner in ("metric", "optimizer"):

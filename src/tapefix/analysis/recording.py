@@ -64,6 +64,7 @@ class Recording:
     def _road(self, unit: Unit) -> Road:
         walk = Walk(self, unit)
         marks = walk.marks()
+        marks = marks - {"decay"} or frozenset({"in"} if marks else ())
         return Road(unit, marks, list(walk.outside), list(walk.writes), walk.opaque, list(walk.cuts))
 
     def _functions_run(self, block: ast.With | ast.AsyncWith | Function) -> set[Function]:

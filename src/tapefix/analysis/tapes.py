@@ -110,6 +110,13 @@ class Tapes:
         if not isinstance(node, ast.Name):
             return None
         definitions = self.module.definitions(node)
+        for definition in definitions:
+            # tape = hvd.DistributedGradientTape(tape)
+            made = definition.value
+            if not isinstance(made, ast.Call) or not ast.unparse(made.func).endswith("GradientTape") or not made.args:
+                continue
+            if made.args[0] is not node and (wrapped := self.tape_of(made.args[0])) is not None:
+                return wrapped
         found = [tape for tape in self.tapes if tape.definition is not None and tape.definition in definitions]
         before = [tape for tape in found if tape.block.lineno <= node.lineno]
         nearest = before or found

@@ -20,6 +20,8 @@ LOSS_NAME = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|
 VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
 # Methods of a model that run it in a loop of their own and give arrays.
 PREDICTS = ("predict", "predict_on_batch")
+# Methods of an optimizer of mixed precision that give the loss back, scaled.
+SCALES = ("get_scaled_loss", "scale_loss")
 
 
 class Training:
