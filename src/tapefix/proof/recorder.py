@@ -233,12 +233,18 @@ class Recorder:
             return "none", None
         try:
             values = self._asarray(gradient)
-            size = float(self._abs(values).max()) if values.size else 0.0
+            size = self._size(values) if values.size else 0.0
         except (TypeError, ValueError):  # nothing that has a size
             return "none", None
         if size - size != 0:
             return ("inf" if size == size else "nan"), size
         return ("ok" if size else "zero"), size
+
+    def _size(self, values: Any) -> float:
+        """The largest absolute value; not a number where one of them is none."""
+        if values.dtype.kind == "f":
+            return max(float(values.max()), -float(values.min()))  # makes no copy, as `abs` would
+        return float(self._abs(values).max())
 
     def _value(self, target: Any) -> float | None:
         """The value of the target: its mean, summed over its parts, as the tape sums them."""
