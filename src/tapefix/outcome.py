@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.findings import Candidate, Finding
+
+if TYPE_CHECKING:
+    from tapefix.proof.run import Run
 
 
 class Verdict(Enum):
@@ -50,7 +53,7 @@ class Row(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What was measured for a file: the table, and how much was run."""
+    """What was measured for a file: the table, and how much was run. With --probe also the one run itself."""
 
     rows: tuple[Row, ...] = ()
     steps: int = 0
@@ -58,6 +61,7 @@ class Proof(NamedTuple):
     seconds: float = 0.0
     verdict: Verdict | None = None
     reason: str = ""
+    run: Run | None = None
 
 
 class FileResult(NamedTuple):

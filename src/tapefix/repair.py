@@ -179,7 +179,7 @@ def probed_result(
     steps = max((gradient.step for gradient in run.gradients), default=0)
     failure = failed(run)
     reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")
-    proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason)
+    proof = Proof(rows([run], ()), steps, 1, run.seconds, None, reason, run)
     return FileResult(path, source.text, source.text, (), proof, run.notices)
 
 

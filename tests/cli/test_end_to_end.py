@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -45,6 +46,38 @@ def test_probe_and_arguments_of_the_script(run: Run) -> None:
     ran = run("--probe", "train.py")
     assert ran.status == 2
     assert ran.out.startswith("  train.py: gradients: ")
+
+
+def test_probe_as_json_holds_all_that_was_measured(run: Run) -> None:
+    code = """\
+import tensorflow as tf
+v, w, u = tf.Variable(2.0, name="v"), tf.Variable([0.0, 1.0], name="w"), tf.Variable(1.0, name="u")
+for step in range(2):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sqrt(w)) + tf.floor(v) * u / u
+    gradients = tape.gradient(loss, [v, w])
+    w.assign_sub(0.1 * tf.where(tf.math.is_finite(gradients[1]), gradients[1], 0.0))
+"""
+    Path("train.py").write_text(code)
+    ran = run("--probe", "--output-format", "json", "train.py")
+    assert ran.status == 1
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    (file,) = json.loads(ran.out, parse_constant=refuse)["files"]
+    measured = file["proof"]["run"]
+    assert (measured["end"], measured["failure"]) == ("finished", None)
+    first, second = measured["gradients"]
+    assert (first["line"], first["step"], second["step"], first["via"], first["target"]) == (6, 1, 2, "tape", 3.0)
+    assert first["unlisted"] == ["u"]
+    assert first["sources"] == [
+        {"name": "v", "shape": [], "kind": "tf", "state": "none", "size": None},
+        {"name": "w", "shape": [2], "kind": "tf", "state": "inf", "size": "Infinity"},
+    ]
+    variables = {one["name"]: (one["line"], one["asked"], one["changed"]) for one in measured["variables"]}
+    assert variables == {"v": (2, True, False), "w": (2, True, True), "u": (2, False, False)}
+    assert {"line": 5, "kind": "op", "what": "Floor"} in measured["breaks"]
 
 
 def test_a_script_that_never_ends(run: Run) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TextIO
+import math
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tapefix import __version__
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
 from tapefix.report.base import Reporter
 from tapefix.report.diff import unified
 from tapefix.session import Settings
+
+if TYPE_CHECKING:
+    from tapefix.proof.run import Run
 
 
 class JsonReporter(Reporter):
@@ -104,7 +108,26 @@ def _proof(proof: Proof) -> dict[str, Any]:
             }
             for row in proof.rows
         ],
+        **({"run": _run(proof.run)} if proof.run else {}),
     }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    """Everything that one run has measured: each gradient at each step, the variables, the breaks, the losses."""
+    from dataclasses import asdict
+
+    measured: dict[str, Any] = _valid(asdict(run))
+    del measured["output"], measured["missing_protection"]
+    return measured
+
+
+def _valid(value: Any) -> Any:
+    """The same, with names for the numbers that JSON does not know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _valid(one) for key, one in value.items()}
+    return [_valid(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _verdict(verdict: Verdict | None) -> str | None:
