@@ -78,5 +78,3 @@ class Analysis:
         """Compute the edits ahead, so that code actions need not wait for them."""
         for finding in self.findings:
             self.unproved_edits(finding)
-        if self.findings:
-            _ = self.all_safe_edits

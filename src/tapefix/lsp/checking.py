@@ -10,8 +10,8 @@ from tapefix.lsp.analysis import Analysis
 from tapefix.lsp.documents import Open
 from tapefix.repair import Options
 
-# A pause in typing that is long enough to look at the text.
-PAUSE = 0.02
+# Changes that come at once, as of several cursors, are looked at once.
+PAUSE = 0.01
 
 
 class Checker:
