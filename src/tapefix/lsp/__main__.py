@@ -32,9 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from tapefix.lsp.server import serve
     except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] not in ("pygls", "lsprotocol"):
+        package = (missing.name or "").partition(".")[0]
+        if package not in ("pygls", "lsprotocol"):
             raise
-        print(f"tapefix-lsp needs {missing.name}: python -m pip install 'tapefix[lsp]'", file=sys.stderr)
+        print(f"tapefix-lsp needs {package}: python -m pip install 'tapefix[lsp]'", file=sys.stderr)
         return 2
     serve()
     return 0
