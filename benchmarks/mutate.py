@@ -165,12 +165,16 @@ def constant_source(file: File, _: list[tuple[ast.With, Region]]) -> Iterator[Mu
             sources |= names(node.value)
     updated = {dotted(n.func.value) for n in file.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
                and n.func.attr.startswith("assign")}  # fmt: skip
-    applies = "apply_gradients" in file.text
+    for node in file.nodes:
+        if isinstance(node, ast.Call) and dotted(node.func).endswith("apply_gradients"):
+            updated |= {n for argument in node.args for n in names(argument)}
+    updated |= {n for node in file.nodes if isinstance(node, ast.Assign) and targets(node) & updated
+                and isinstance(node.value, (ast.List, ast.Tuple)) for n in names(node.value)}  # fmt: skip
     for node in file.nodes:
         if isinstance(node, ast.Assign) and file.operation(node.value) == "Variable" and targets(node) & sources:
             call = node.value
             assert isinstance(call, ast.Call)
-            if call.args and (applies or targets(node) & updated):
+            if call.args and targets(node) & updated and is_source(file, node):
                 kept = [file.source(call.args[0])] + [file.source(k) for k in call.keywords if k.arg == "dtype"]  # type: ignore[arg-type]
                 new = f"{file.tf}.constant({', '.join(kept)})"
                 home = next((n for n in file.above(node) if isinstance(n, ast.FunctionDef)), node)
@@ -183,6 +187,23 @@ def constant_source(file: File, _: list[tuple[ast.With, Region]]) -> Iterator[Mu
                     0,
                     home,
                 )
+
+
+def is_source(file: File, node: ast.Assign) -> bool:
+    """Is what is assigned here still there where a gradient of that name is asked for?"""
+    home = next((n for n in file.above(node) if isinstance(n, ast.FunctionDef)), file.tree)
+    again = [n.lineno for n in file.nodes if isinstance(n, ast.Assign) and targets(n) & targets(node)]
+    for tape in file.tapes():
+        for call in gradients(file, tape):
+            inside = home in file.above(call) or any("." in t for t in targets(node))
+            between = [line for line in again if node.lineno < line < call.lineno]
+            if inside and call.lineno > node.lineno and not between:
+                return True
+            # A function that is given it: `train_step(w, x, y)`.
+            given = next((n for n in file.above(call) if isinstance(n, ast.FunctionDef)), None)
+            if home is file.tree and given is not None and {a.arg for a in given.args.args} & targets(node):
+                return True
+    return False
 
 
 def missing_return(file: File, regions: list[tuple[ast.stmt, Region]]) -> Iterator[Mutant]:

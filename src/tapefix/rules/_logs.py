@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,7 @@ from tapefix.rules._spelling import Spelling
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+_EPSILON = re.compile(r"^_?(eps\w*|epsilon|tiny|small\w*|smooth)$", re.IGNORECASE)
 LOGS = ("log", "log2", "log10", "log1p")
 TOKENS = ("log(", "log1p(", "log2(", "log10(")
 
@@ -90,7 +92,85 @@ def is_certain(module: Module, risk: Risk) -> bool:
         return complement is None and (is_prediction(module, value) or isinstance(behind(module, value), ast.Call))
     # A part of a prediction may have an activation of its own (mean and deviation): a run must tell.
     whole = not any(isinstance(n, ast.Subscript) for n in ast.walk(value)) and is_prediction(module, value)
-    return range_.source in ("", "prediction") and whole and not _is_split(module, value)
+    if range_.source in ("", "prediction") and whole and not _is_split(module, value):
+        return True
+    return range_.source in ("", "prediction", "output") and _is_told(module, risk, value)
+
+
+def _is_told(module: Module, risk: Risk, value: ast.expr) -> bool:
+    """Does the function around a log say that its argument is a probability that can be 0?
+
+    It takes the log of p and of 1 - p; it guards another of its logs; it has an epsilon that it does not use; or it
+    multiplies the log of what was divided by its own sum with the labels.
+    """
+    function = module.function(risk.node)
+    if function is None or not isinstance(value, ast.Name) or _EPSILON.search(value.id):
+        return False
+    # Where many factors underflow together, a clip stops all learning.
+    if any(
+        module.op(v) in ("reduce_prod", "prod", "cumprod")
+        for v in module.flow.backward([value])
+        if isinstance(v, ast.Call)
+    ):
+        return False
+    others = [c for c in module.calls if c is not risk.node and module.function(c) is function]
+    logs = [c.args[0] for c in others if module.op(c) == "log" and c.args]
+    pairs = [one_minus(a) if one_minus(risk.argument) is None else a for a in logs]
+    if any(isinstance(p, ast.Name) and module.definitions(p) == module.definitions(value) for p in pairs):
+        return True
+    if any(_is_guarded(module, a) for a in logs):
+        return True
+    return _has_unused_epsilon(module, function) or _is_crossed(module, risk)
+
+
+def _is_guarded(module: Module, argument: ast.expr) -> bool:
+    """Is this kept away from 0 by a clip or an epsilon, written for that?"""
+    if isinstance(argument, ast.BinOp) and isinstance(argument.op, ast.Add):
+        small = [n for n in (argument.left, argument.right) if _is_small(module, n)]
+        return bool(small)
+    value = one_minus(argument) or argument
+    if isinstance(value, ast.Name):
+        made = [d.value for d in module.definitions(value) if d.value is not None and not d.path]
+        value = made[0] if len(made) == 1 else value
+    return module.op(value) in ("clip", "clip_by_value", "maximum") and _keeps_learned(module, value)
+
+
+def _keeps_learned(module: Module, call: ast.expr) -> bool:
+    return isinstance(call, ast.Call) and bool(call.args) and call.args[0] in module.flow.learned
+
+
+def _is_small(module: Module, node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, float) and 0 < node.value < 1e-3
+    name = module.name(node.func if isinstance(node, ast.Call) else node) or ast.unparse(node)
+    return bool(_EPSILON.search(name.rpartition(".")[2].strip("()")))
+
+
+def _has_unused_epsilon(module: Module, function: ast.AST) -> bool:
+    """A parameter or a name for a small number that nothing reads."""
+    scope = module.reaching.scope_of.get(function)
+    names = [name for name in scope.defs if _EPSILON.search(name)] if scope is not None else []
+    read = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return any(name not in read for name in names)
+
+
+def _is_crossed(module: Module, risk: Risk) -> bool:
+    """`y_true * log(p)` of a loss, where p was divided by its own sum."""
+    product, log = module.parent(risk.node), risk.node
+    if not isinstance(product, ast.BinOp) or not isinstance(product.op, ast.Mult):
+        return False
+    other = product.left if product.right is log else product.right
+    if isinstance(other, ast.UnaryOp):
+        other = other.operand
+    function = module.function(log)
+    truth = module.training.target_parameter(function) if isinstance(function, ast.FunctionDef) else None
+    if truth is None or truth not in module.flow.backward([other]) or not isinstance(risk.argument, ast.Name):
+        return False
+    made = [d.value for d in module.definitions(risk.argument)]
+    return bool(made) and all(
+        isinstance(v, ast.BinOp) and isinstance(v.op, ast.Div) and module.op(v.right) in ("reduce_sum", "sum")
+        for v in made
+    )
 
 
 def _is_split(module: Module, value: ast.expr) -> bool:

@@ -117,12 +117,17 @@ class ConstantParameter(Rule):
     ) -> Iterator[Finding]:
         if not isinstance(item, (ast.Name, ast.Attribute)):
             return
-        made = [o for o in self._made(module, item) if isinstance(o, ast.expr)]
+        # A helper that is called several times gets one and the same thing several times.
+        made = list(dict.fromkeys(o for o in self._made(module, item) if isinstance(o, ast.expr)))
         first = [o for o in made if self._is_constant(module, o)]
-        if len(first) != 1 or first[0] in seen or self._is_watched(module, gradient, item):
+        if len(first) != 1 or first[0] in seen:
             return
         updates = [s for s in self._updates(module, item) if s is not None]
-        if not updates and not self._is_applied(module, gradient, item):
+        applied = self._is_applied(module, gradient, item)
+        if not updates and not applied:
+            return
+        # A watched tensor has a gradient, but no optimiser can change it.
+        if self._is_watched(module, gradient, item) and not applied:
             return
         seen.add(first[0])
         name = module.source(item)
