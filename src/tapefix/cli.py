@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -65,6 +66,14 @@ def tapefix(
     python: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="The interpreter whose TensorFlow runs the code.", show_default=False),
+    ] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help='Run this Python command in place of the file, which it imports: "pytest tests/test_loss.py".',
+            show_default=False,
+        ),
     ] = None,
     steps: Annotated[
         int,
@@ -132,6 +141,7 @@ def tapefix(
         verbose=verbose,
         isolation=isolation,
         argv=context.obj.script_arguments,
+        via=_command(via, paths, verify if verify is not None else mode != "check", context.obj.script_arguments),
     )
     context.obj.action = partial(run, settings)
 
@@ -165,6 +175,31 @@ def _refuse_contradictions(
         raise typer.BadParameter("- (standard input) cannot be used with other paths", param_hint="PATHS")
     if stdin_filename is not None and paths != ["-"]:
         raise typer.BadParameter("needs - as the only path", param_hint="--stdin-filename")
+
+
+def _command(via: str | None, paths: list[str], runs: bool, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The command in words, without the interpreter: it begins with a module or a script."""
+    if via is None:
+        return ()
+    import shlex
+
+    try:
+        words = shlex.split(via)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--via") from None
+    if words and words[0].rpartition("/")[2].startswith("python"):
+        words = words[1:]
+    if words[:1] == ["-m"]:
+        words = words[1:]
+    if not words or words[0].startswith("-"):
+        raise typer.BadParameter('give a Python command such as "pytest tests/test_loss.py"', param_hint="--via")
+    if not runs:
+        raise typer.BadParameter("runs code, so it needs --diff, --write, --probe or --verify", param_hint="--via")
+    if len(paths) > 1 or not Path(paths[0]).is_file():
+        raise typer.BadParameter("needs one file as the only path", param_hint="--via")
+    if arguments:
+        raise typer.BadParameter("has its own arguments, so none can follow --", param_hint="--via")
+    return tuple(words)
 
 
 def _codes(option: str, values: list[str] | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tapefix.codemods.compose import compose
 from tapefix.findings import Candidate, Finding
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
-from tapefix.proof.client import Runner, RunRequest
+from tapefix.proof.client import Runner, run_request
 from tapefix.proof.run import Run
 from tapefix.proof.table import rows
 from tapefix.proof.verdict import Problem, Promise, judge, problems, unmeasurable
@@ -74,18 +74,9 @@ class Ladder:
         """A run of `text`, under way or done."""
         key = (text, seed)
         if key not in self._runs:
+            diagnose = text == self.source.text and seed == 0
             self._runs[key] = self.server.submit(
-                RunRequest(
-                    Path(self.path),
-                    self.source.encode(text),
-                    seed=seed,
-                    steps=self.options.steps,
-                    timeout=self.options.timeout,
-                    argv=self.options.argv,
-                    isolation=self.options.isolation,
-                    diagnose=text == self.source.text and seed == 0,
-                    cwd=self.options.cwd,
-                )
+                run_request(Path(self.path), self.source.encode(text), self.options, seed=seed, diagnose=diagnose)
             )
         return self._runs[key]
 

@@ -39,6 +39,7 @@ class Options(NamedTuple):
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    via: tuple[str, ...] = ()
     # Where the script is run; None is where tapefix itself runs.
     cwd: Path | None = None
     isolation: Isolation = "best-effort"
@@ -97,18 +98,20 @@ class Repairer:
         self.options = options
         self.progress = progress
         self.interpreter: str | None = None
-        self._server: ForkServer | None = None
-        if options.verify:
-            self._start_server()
+        self._servers: dict[tuple[tuple[str, str], ...], ForkServer] = {}
 
-    def _start_server(self) -> ForkServer:
-        if self._server is None:
-            from tapefix.interpreter import find_interpreter
-            from tapefix.proof.client import ForkServer
+    def _server(self, text: str) -> ForkServer:
+        """A fork server whose TensorFlow was imported with the settings that the script makes."""
+        from tapefix.interpreter import find_interpreter
+        from tapefix.proof.client import ForkServer
+        from tapefix.proof.environment import settings_of
 
+        settings = settings_of(text)
+        key = tuple(sorted(settings.items()))
+        if key not in self._servers:
             self.interpreter = find_interpreter(self.options.python, Path.cwd())
-            self._server = ForkServer(self.interpreter)
-        return self._server
+            self._servers[key] = ForkServer(self.interpreter, settings=settings)
+        return self._servers[key]
 
     def __enter__(self) -> Repairer:
         return self
@@ -116,24 +119,22 @@ class Repairer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers.values():
+            server.close()
 
     def file(self, path: str, source: Source, verify: bool) -> FileResult:
         """The findings of a file and the text that repairs them. Nothing is written."""
         if not is_tensorflow_source(source.data):
             return FileResult(path, source.text, source.text)
+        server = self._server(source.text) if verify else None  # first, as it starts while the text is looked at
         inspector = Inspector(path, source.text, self.options)
-        if verify:
-            return self._proved(path, source, inspector)
+        if server is not None:
+            return proved_result(server, path, source, inspector, self.options, self.progress)
         return static_result(path, source.text, inspector, self.options)
-
-    def _proved(self, path: str, source: Source, inspector: Inspector) -> FileResult:
-        return proved_result(self._start_server(), path, source, inspector, self.options, self.progress)
 
     def probe(self, path: str, source: Source) -> FileResult:
         """Only run the file and measure its gradients: a table with the column `before`."""
-        return probed_result(self._start_server(), path, source, self.options, self.progress)
+        return probed_result(self._server(source.text), path, source, self.options, self.progress)
 
 
 def proved_result(
@@ -158,24 +159,13 @@ def probed_result(
     server: Runner, path: str, source: Source, options: Options, progress: Callable[[str], None]
 ) -> FileResult:
     """What one run of the file as it stands measures."""
-    from tapefix.proof.client import RunRequest
+    from tapefix.proof.client import run_request
     from tapefix.proof.table import rows
     from tapefix.proof.verdict import failed, unmeasurable
 
     server.wait_ready()
     progress("running the script")
-    run = server.submit(
-        RunRequest(
-            Path(path),
-            source.data,
-            steps=options.steps,
-            timeout=options.timeout,
-            argv=options.argv,
-            isolation=options.isolation,
-            diagnose=True,
-            cwd=options.cwd,
-        )
-    ).result()
+    run = server.submit(run_request(Path(path), source.data, options, diagnose=True)).result()
     steps = max((gradient.step for gradient in run.gradients), default=0)
     failure = failed(run)
     reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")

@@ -53,6 +53,7 @@ class Settings(NamedTuple):
     verbose: bool = False
     argv: tuple[str, ...] = ()
     isolation: Isolation = "best-effort"
+    via: tuple[str, ...] = ()
 
     @property
     def reads_stdin(self) -> bool:
@@ -96,7 +97,8 @@ class _Session:
             for target, data in work:
                 try:
                     source = Source.from_bytes(data, target.path)
-                    if not is_tensorflow_source(data):
+                    # A script without the word in it may import what has it: only a probe, which is told to, runs it.
+                    if not is_tensorflow_source(data) and self.settings.mode != "probe":
                         # Without TensorFlow there is nothing to repair, but what was named has to be Python.
                         source.parse()
                         self._write(source, source.text)
@@ -156,6 +158,7 @@ class _Session:
             ignore=settings.ignore,
             argv=settings.argv,
             isolation=settings.isolation,
+            via=settings.via,
         )
         return Repairer(options, self.progress)
 

@@ -80,6 +80,15 @@ for step in range(2):
     assert {"line": 5, "kind": "op", "what": "Floor"} in measured["breaks"]
 
 
+def test_probe_runs_a_script_that_leaves_tensorflow_to_its_modules(run: Run) -> None:
+    Path("model.py").write_text(HEALTHY)
+    Path("train.py").write_text("import tensorboard_logger\nimport model\n")
+    ran = run("--probe", "train.py")
+    assert ran.status == 0
+    assert "kernel" in ran.out
+    assert "note: tensorboard_logger is not installed: nothing is logged" in ran.out
+
+
 def test_a_script_that_never_ends(run: Run) -> None:
     Path("train.py").write_text(HEALTHY + "\nwhile True:\n    pass\n")
     start = time.monotonic()

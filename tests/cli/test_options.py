@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,15 @@ def test_what_remains_after_write_is_1(run: Run, canned: Callable[..., object]) 
         (["--quiet", "--verbose", "x.py"], "cannot be used with --verbose"),
         (["-", "x.py"], "cannot be used with other paths"),
         (["--stdin-filename", "a.py", "x.py"], "needs - as the only path"),
+        (["--diff", "--via", "", "broken.py"], 'give a Python command such as "pytest tests/test_loss.py"'),
+        (["--diff", "--via", "python -c 1", "broken.py"], "give a Python command"),
+        (["--diff", "--via", "pytest 'tests", "broken.py"], "No closing quotation"),
+        (["--via", "pytest", "broken.py"], "runs code, so it needs --diff, --write, --probe or --verify"),
+        (["--diff", "--no-verify", "--via", "pytest", "broken.py"], "runs code"),
+        (["--diff", "--via", "pytest", "broken.py", "healthy.py"], "needs one file as the only path"),
+        (["--diff", "--via", "pytest", "."], "needs one file as the only path"),
+        (["--diff", "--via", "pytest", "-"], "needs one file as the only path"),
+        (["--diff", "--via", "pytest", "broken.py", "--", "-x"], "has its own arguments"),
         (["--steps", "0", "x.py"], "--steps"),
         (["--steps", "many", "x.py"], "--steps"),
         (["--timeout", "0", "x.py"], "--timeout"),
@@ -109,9 +119,24 @@ def test_options_reach_the_repairer(run: Run, swapping: type[CannedRepairer]) ->
         "select": ("TPF406", "TPF001"),
         "ignore": ("TPF001",),
         "argv": ("--epochs", "-", "--write"),
+        "via": (),
         "cwd": None,
         "isolation": "require",
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("pytest tests/test_loss.py -k 'a b'", ("pytest", "tests/test_loss.py", "-k", "a b")),
+        ("python -m pytest -q", ("pytest", "-q")),
+        ("/usr/bin/python3 tools/check.py", ("tools/check.py",)),
+    ],
+)
+def test_via(run: Run, swapping: type[CannedRepairer], command: str, words: tuple[str, ...]) -> None:
+    ran = run("--diff", "--via", command, "broken.py")
+    assert swapping.options[0].via == words
+    assert f"tapefix --write --via {shlex.quote(shlex.join(words))} broken.py" in ran.out
 
 
 @pytest.mark.parametrize(

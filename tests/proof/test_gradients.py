@@ -274,6 +274,24 @@ def test_asked_applied_changed(run: Runner) -> None:
     assert result.gradients[0].unlisted == ("forgotten",)
 
 
+@pytest.mark.parametrize(
+    "call",
+    ["apply_gradients(zip([g], [w]))", "apply_gradients(grads_and_vars=zip([g], [w]))", "apply_gradients([(g, w)])"],
+)
+def test_optimizers_take_their_arguments_by_name_too(run: Runner, call: str) -> None:
+    result = run(
+        f"""
+        w = tf.Variable(1.0, name="w")
+        with tf.GradientTape() as tape:
+            loss = w * w
+        g = tape.gradient(loss, w)
+        tf.keras.optimizers.SGD(0.1).{call}
+        """
+    )
+    assert result.end == "finished", result.output
+    assert [(v.applied, v.changed) for v in result.variables] == [(True, True)]
+
+
 def test_variables_local_to_a_function_and_without_a_name(run: Runner) -> None:
     code = """
         def main():

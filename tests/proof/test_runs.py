@@ -88,7 +88,7 @@ def test_stops_fit(run: Runner) -> None:
         model.compile("sgd", "mse")
         model.fit(np.ones((64, 2)), np.ones((64, 1)), epochs=100000, batch_size=32, verbose=0)
         """,
-        patience=0.3,
+        patience=1,
         timeout=20,
     )
     assert result.end == "stopped"

@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
-from . import scratch
+from . import scratch, standins
 from .breaks import Breaks
 from .channel import Channel
 from .isolation import Walls
+from .launch import Launch
 from .limits import Limits, limits_of
 from .places import Places
 from .recorder import Recorder
@@ -59,6 +59,9 @@ class _Run:
         self._places = Places(self._script)
         self._variables = Variables(self._places)
         self._recorder = Recorder(channel, self._places, self._variables, request["steps"])
+        self._training = Training(
+            channel, self._places, self._variables, self._recorder, request["steps"], request["patience"]
+        )
         self._wake = threading.Event()
         self._end_lock = threading.Lock()
 
@@ -69,12 +72,14 @@ class _Run:
         self._report_walls()
         self._variables.install()
         self._recorder.install()
-        Training(self._channel, self._places, self._variables, self._recorder).install()
+        self._training.install()
+        standins.install(self._channel, Path(writable[0]), online=self._request["isolation"] == "off")
         self._seed()
         if self._request["diagnose"]:
             Breaks(self._channel, self._places, self._variables, self._recorder).install()
         self._recorder.on_gradient = self._gradient_seen
-        ours = [module for name, module in sys.modules.items() if name.startswith(f"{__package__}.")]
+        # Those that measure; the stand-ins, one level below, do not.
+        ours = [module for name, module in sys.modules.items() if name.rpartition(".")[0] == __package__]
         self._channel.watch(*ours, self._channel, self._recorder, self._variables, self._places)
         threading.Thread(target=lambda: self._watch(), daemon=True).start()  # nested, as `channel` wants it
         gc.freeze()  # what is here so far is not for the script's collector to walk, nor for the script to find
@@ -110,8 +115,6 @@ class _Run:
         os.environ["TMPDIR"], os.environ["PWD"] = str(temporary), str(work)
         tempfile.tempdir = None
         sys.dont_write_bytecode = True
-        sys.argv = [self._request["path"], *self._request["argv"]]
-        sys.path.insert(0, str(Path(self._request["path"]).resolve().parent))
         return writable
 
     def _report_walls(self) -> None:
@@ -143,21 +146,20 @@ class _Run:
     # ------------------------------------------------------------ the script
 
     def _run_script(self) -> tuple[str, dict[str, Any] | None]:
-        main = ModuleType("__main__")
-        main.__file__ = self._request["path"]
-        sys.modules["__main__"] = main
-        self._places.namespace = main.__dict__
+        launch = Launch(self._request, self._places)
         try:
-            code = compile(Path(self._script).read_bytes(), self._script, "exec", dont_inherit=True)
-            exec(code, main.__dict__)
+            launch.go()
             threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter would: wait for its threads
         except SystemExit as stop:
             if stop.code is None or stop.code == 0:
-                return "finished", None
-            return "exit", _exit_failure(stop.code, self._places.of_error(stop, ""))
+                return self._good_end(), None
+            return "exit", _exit_failure(launch.said or stop.code, self._places.of_error(stop, ""))
         except BaseException as error:
             return "exception", self._failure(error)
-        return "finished", None
+        return self._good_end(), None
+
+    def _good_end(self) -> str:
+        return "stopped" if self._training.left_a_fit else "finished"
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
         try:
@@ -211,8 +213,8 @@ def _and(words: list[str]) -> str:
 
 
 def _essence(message: str, kind: str) -> str:
-    """The message without the traceback that AutoGraph and graph execution put in front of it, and without colours."""
-    message = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
+    """What the message says, without the traceback, node names and colours that TensorFlow and Keras put around it."""
+    message = re.sub(r"\x1b\[[0-9;]*m|\{\{function_node \S*\}\} ?", "", message).strip()
     if message.startswith(("in user code:", "Graph execution error:")):
         lines = [line.strip() for line in message.splitlines()]
         told = [line for line in lines if line and not line.startswith(("[[", "File "))]
@@ -221,7 +223,13 @@ def _essence(message: str, kind: str) -> str:
             message = told[-1].split(" [Op:")[0]
             if message.startswith(f"{kind}: "):
                 message = message[len(kind) + 2 :]
-    return message
+    return _of_layer(message)
+
+
+def _of_layer(message: str) -> str:
+    """Of what Keras says about a layer that failed, the part that the layer said."""
+    found = re.match(r"Exception encountered when calling .*?\n\n(.*?)\n\nArguments received by ", message, re.DOTALL)
+    return found.group(1).strip() if found else message
 
 
 def _exit_failure(code: Any, line: int) -> dict[str, Any]:

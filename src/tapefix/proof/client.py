@@ -12,15 +12,19 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tapefix.errors import TapefixError
 from tapefix.proof import Isolation
 from tapefix.proof.run import Failure, Run, run_from_json
+
+if TYPE_CHECKING:
+    from tapefix.repair import Options
 
 AT_A_TIME = 2
 
@@ -43,6 +47,7 @@ class RunRequest:
     """One run: the script as the user named it, and the version of its text that is to be run.
 
     It is stopped once each place has computed `steps` gradients and `patience` seconds have passed since the first.
+    With `via`, that command is run to its end instead, and `text` stands for the file when the command imports it.
     """
 
     path: Path
@@ -52,10 +57,29 @@ class RunRequest:
     timeout: float = 60
     patience: float = 5
     argv: tuple[str, ...] = ()
+    via: tuple[str, ...] = ()
     diagnose: bool = False
     cwd: Path | None = None
     isolation: Isolation = "best-effort"
     limits: tuple[tuple[str, int], ...] = ()  # of `limits.Limits`, where they are to differ from the usual ones
+
+
+def run_request(path: Path, text: bytes, options: Options, *, seed: int = 0, diagnose: bool = False) -> RunRequest:
+    """The run of one text that the options of the command line ask for."""
+    request = RunRequest(
+        path,
+        text,
+        seed=seed,
+        steps=options.steps,
+        timeout=options.timeout,
+        argv=options.argv,
+        via=options.via,
+        isolation=options.isolation,
+        diagnose=diagnose,
+        cwd=options.cwd,
+    )
+    # A command that runs tests comes to an end by itself, and what comes late in it is as telling.
+    return replace(request, patience=options.timeout) if options.via else request
 
 
 class Runner(Protocol):
@@ -71,11 +95,13 @@ class Runner(Protocol):
 class ForkServer:
     """A process that has TensorFlow imported, and forks for each run.
 
-    The constructor returns at once, so that TensorFlow's import overlaps with what the caller does next.
+    `settings` are environment variables that TensorFlow is to be imported with. The constructor returns at once, so
+    that the import overlaps with what the caller does next.
     """
 
-    def __init__(self, python: str, *, temp: Path | None = None) -> None:
+    def __init__(self, python: str, *, settings: Mapping[str, str] | None = None, temp: Path | None = None) -> None:
         self._python = python
+        self._settings = dict(settings or {})
         self._lock = threading.Lock()
         self._closed = False
         self._hello: Future[ServerInfo] = Future()
@@ -109,6 +135,7 @@ class ForkServer:
             "OPENBLAS_NUM_THREADS": "1",  # a process with threads cannot be forked safely
             "MPLBACKEND": "Agg",
             "KERAS_HOME": str(keras_home),
+            **self._settings,
         }
 
     def _keras_home(self) -> Path:
@@ -187,6 +214,7 @@ class ForkServer:
             "path": str(request.path.absolute()),
             "cwd": str((request.cwd or Path.cwd()).absolute()),
             "argv": list(request.argv),
+            "via": list(request.via),
             "seed": request.seed,
             "steps": request.steps,
             "timeout": request.timeout,

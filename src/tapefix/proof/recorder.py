@@ -128,6 +128,15 @@ class Recorder:
             function._jit_compile = None  # XLA cannot run the op that records
 
         function_class.__init__ = __init__
+        initialise = function_class._initialize_uninitialized_variables
+
+        @functools.wraps(initialise)
+        def _initialize_uninitialized_variables(function: Any, initializers: Any) -> None:
+            initialise(function, initializers)
+            if initializers:
+                self._variables.initialised()
+
+        function_class._initialize_uninitialized_variables = _initialize_uninitialized_variables
 
     # ------------------------------------------------------------ one computation
 
@@ -195,8 +204,9 @@ class Recorder:
         site.last = time.monotonic()
         measured = [self._state(g) for g in gradients]
         value = self._value(target)
-        # Not a number is not equal to itself, and that it became one is news.
-        states = (value is None or value - value == 0, *[state for state, _ in measured])
+        # Not a number is not equal to itself, and that it became one is news; so are other sources at the same place.
+        names = [source["name"] for source in shape.sources]
+        states = (value is None or value - value == 0, *names, *[state for state, _ in measured])
         if site.count <= FULL_STEPS or (states != site.states and site.sent < MOST_PER_SITE):
             site.sent += 1
             site.states = states

@@ -83,7 +83,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one version of the script with one seed."""
+    """One run of one version of the script with one seed.
+
+    `notes` tell what was not as it would have been for the user: what stood in for data, weights or modules.
+    """
 
     end: str
     seconds: float
@@ -95,13 +98,15 @@ class Run:
     losses: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     missing_protection: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     output: str = field(default="", repr=False)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a report is to say of the walls around this run: nothing where they all stand."""
+        """What a report is to say of the walls around this run, where they do not all stand, and of what stood in."""
         harms = [_HARM[one] for one in self.missing_protection]
-        return (f"this machine cannot keep what is run apart: it can {'; it can '.join(harms)}",) if harms else ()
+        missing = (f"this machine cannot keep what is run apart: it can {'; it can '.join(harms)}",) if harms else ()
+        return (*missing, *self.notes)
 
 
 _HARM = {
@@ -134,5 +139,6 @@ def run_from_json(data: dict[str, Any]) -> Run:
         losses=tuple(data["losses"]),
         warnings=tuple(data["warnings"]),
         missing_protection=tuple(data["missing_protection"]),
+        notes=tuple(data["notes"]),
         output=data.get("output", ""),
     )

@@ -7,26 +7,46 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 import warnings
 from typing import Any
 
 from .channel import Channel
-from .places import Places
+from .places import Place, Places
 from .recorder import Recorder
 from .variables import Variables
 
 MOST_LOSSES = 500
 TELLING = ("gradient", "trainable")
+# How much of the time in which a run is watched one call of fit may take, so that what comes after it is seen, too.
+FIT_SHARE = 0.4
+
+
+class Fit:
+    """One call of fit that is under way."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.batches = 0
+        self.first: float | None = None
+        self.left = False
 
 
 class Training:
     """Patches optimisers and Keras models."""
 
-    def __init__(self, channel: Channel, places: Places, variables: Variables, recorder: Recorder) -> None:
+    def __init__(
+        self, channel: Channel, places: Places, variables: Variables, recorder: Recorder, steps: int, patience: float
+    ) -> None:
         self._channel = channel
         self._places = places
         self._variables = variables
         self._recorder = recorder
+        self._steps = steps
+        self._fit_seconds = FIT_SHARE * patience
+        self._fits: list[Fit] = []
+        self.left_a_fit = False
+        self._left: set[Place] = set()
         self._losses = 0
         self._warnings: set[str] = set()
 
@@ -52,18 +72,22 @@ class Training:
     def _patch_apply(self, optimizer: Any, method: str) -> None:
         original = getattr(optimizer, method)
 
+        names: tuple[str, ...] = (
+            ("grads_and_vars",) if method == "apply_gradients" else ("grads", "trainable_variables")
+        )
+
         @functools.wraps(original)
-        def apply(self_: Any, grads: Any, variables: Any = None, *args: Any, **kwargs: Any) -> Any:
+        def apply(self_: Any, *args: Any, **kwargs: Any) -> Any:
+            args = (*map(_reusable, args[: len(names)]), *args[len(names) :])
+            kwargs = {name: _reusable(value) if name in names else value for name, value in kwargs.items()}
+            given = {**dict(zip(names, args)), **kwargs}  # noqa: B905  (3.9)
             if method == "apply_gradients":
-                grads = _reusable(grads)
-                self._mark(pair[1] for pair in grads if isinstance(pair, (tuple, list)) and len(pair) == 2)
-                given = () if variables is None else (variables,)
-                return original(self_, grads, *given, *args, **kwargs)
-            if variables is None:
-                variables = kwargs.pop("trainable_variables", None)
-            variables = _reusable(variables)
-            self._mark(variables if variables is not None else getattr(self_, "_trainable_variables", ()))
-            return original(self_, grads, variables, *args, **kwargs)
+                pairs = given.get(names[0]) or ()
+                self._mark(pair[1] for pair in pairs if isinstance(pair, (tuple, list)) and len(pair) == 2)
+            else:
+                variables = given.get(names[1])
+                self._mark(getattr(self_, "_trainable_variables", ()) if variables is None else variables)
+            return original(self_, *args, **kwargs)
 
         setattr(optimizer, method, apply)
 
@@ -83,10 +107,12 @@ class Training:
         def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
             before = self._places.outer, self._recorder.fitting
             self._places.outer, self._recorder.fitting = self._places.here(), method
+            self._fits.append(Fit(model))
             try:
                 result = original(model, *args, **kwargs)
             finally:
                 self._places.outer, self._recorder.fitting = before
+                self._fit_ended(self._fits.pop())
             if method == "train_on_batch":
                 self._loss(result)
             return result
@@ -102,6 +128,31 @@ class Training:
             return original(self_, epoch, logs)
 
         callbacks.on_epoch_end = on_epoch_end
+        original_batch = callbacks.on_train_batch_end
+
+        @functools.wraps(original_batch)
+        def on_train_batch_end(self_: Any, batch: Any, logs: Any = None) -> Any:
+            result = original_batch(self_, batch, logs)
+            self._batch_ended()
+            return result
+
+        callbacks.on_train_batch_end = on_train_batch_end
+
+    def _batch_ended(self) -> None:
+        """Leave a fit that has shown enough, in the way that a callback of the user could."""
+        if not self._fits:
+            return
+        fit, now = self._fits[-1], time.monotonic()
+        fit.batches += 1
+        fit.first = now if fit.first is None else fit.first
+        if fit.batches >= self._steps and now - fit.first > self._fit_seconds:
+            fit.model.stop_training = fit.left = self.left_a_fit = True
+
+    def _fit_ended(self, fit: Fit) -> None:
+        """After a fit that was left at its first call, the run is watched for as long again."""
+        if fit.left and self._places.here() not in self._left:
+            self._left.add(self._places.here())
+            self._recorder.first = time.monotonic()
 
     def _loss(self, logs: Any) -> None:
         if isinstance(logs, dict):

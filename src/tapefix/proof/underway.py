@@ -46,6 +46,7 @@ class Child:
             "loss": [],
             "warning": [],
             "break": [],
+            "note": [],
         }
 
     def take(self, data: bytes) -> None:
@@ -99,6 +100,7 @@ class Child:
             "losses": self.found["loss"],
             "warnings": self.found["warning"],
             "missing_protection": self.found["missing_protection"],
+            "notes": self.found["note"],
             "output": text.replace(self.request["script"], self.request["path"]),
         }
 

@@ -112,6 +112,13 @@ class Variables:
             if variable is not None:
                 known.first = checksum(variable)
 
+    def initialised(self) -> None:
+        """Variables that were made while a function was traced have their values now."""
+        for known in self._order:
+            variable = known.ref()
+            if variable is not None and known.first is None:
+                known.first = checksum(variable)
+
     def name(self, known: Known, value: Any) -> str:
         """The unique name of a variable; one that has no name of its own gets the one that the script binds it to."""
         if not known.unique:
@@ -136,7 +143,8 @@ class Variables:
                     "line": known.line,
                     "asked": known.asked,
                     "applied": known.applied,
-                    "changed": last is not None and known.first is not None and last != known.first,
+                    # Without a first value, initialised within the graph, only an optimiser tells.
+                    "changed": last is not None and (known.applied if known.first is None else last != known.first),
                 }
             )
         return table
@@ -170,6 +178,8 @@ def checksum(variable: Any) -> int | None:
             if not context.executing_eagerly():
                 return None
             value = gen_resource_variable_ops.read_variable_op(variable.handle, variable.dtype)
+            if value.shape != variable.shape:  # made in a function, and initialised when that is done with tracing
+                return None
             return zlib.crc32(memoryview(value._numpy()).cast("B"))
     except Exception:  # not initialised yet, a string, a strange device
         return None

@@ -23,7 +23,7 @@ _SURROUNDINGS = {
     "EOFError", "MemoryError", "ResourceExhaustedError", "OSError", "NotFoundError", "PermissionDeniedError",
 }  # fmt: skip
 # What ends a run before it says anything, or makes what it says worth nothing.
-_NO_PROOF = {"ForkServer", "Isolation", "Forgery"}
+_NO_PROOF = {"ForkServer", "Isolation", "Forgery", "NeverImported"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,10 @@ def failed(run: Run) -> Problem | None:
         return None
     if run.failure is not None:
         text = f"{run.failure.type}: {first_line(run.failure.message)}" if run.failure.message else run.failure.type
+        if run.end == "exit" and run.failure.message.isdigit() and run.output.strip():
+            # A bare status says nothing; what was printed last often does.
+            last = run.output.strip().splitlines()[-3:]
+            text += f" ({first_line(next((line for line in last if 'error' in line.lower()), last[-1]))})"
         return Problem("failure", text, run.failure.line)
     words = {
         "timeout": "no gradient within the time limit",
@@ -118,7 +122,8 @@ def unmeasurable(run: Run) -> str | None:
     if run.gradients or run.losses:
         return None
     if run.failure is not None and run.failure.type in _SURROUNDINGS:
-        return f"it stops at line {run.failure.line} with {run.failure.type}: {first_line(run.failure.message)}"
+        at = f" at line {run.failure.line}" if run.failure.line else ""
+        return f"it stops{at} with {run.failure.type}: {first_line(run.failure.message)}"
     if run.failure is not None and run.failure.type == "Limit":
         return run.failure.message
     if run.end == "timeout":

@@ -147,6 +147,7 @@ def _command(settings: Settings, mode: str) -> str:
     words += ["--unsafe-fixes"] if settings.unsafe_fixes else []
     words += {True: ["--verify"], False: ["--no-verify"], None: []}[settings.verify]
     words += ["--python", settings.python] if settings.python else []
+    words += ["--via", shlex.join(settings.via)] if settings.via else []
     words += ["--stdin-filename", settings.stdin_filename] if settings.stdin_filename else []
     words += settings.paths
     words += ["--", *settings.argv] if settings.argv else []
