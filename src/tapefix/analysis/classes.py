@@ -68,6 +68,8 @@ class Classes:
                     return "layer"
                 if name is not None and name.startswith("keras.losses."):
                     return "loss"
+                if name is not None and name.startswith("keras.optimizers.") and "schedules" not in name:
+                    return "optimizer"
         return None
 
     def method(self, node: ast.ClassDef, name: str) -> ast.FunctionDef | None:

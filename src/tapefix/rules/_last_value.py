@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.control import own_nodes
@@ -36,6 +37,12 @@ _EFFECT_METHODS = {
 # Methods that change the object that they are called on: the object is what the function made.
 _BUILDERS = {"compile", "add", "append", "extend", "summary", "build", "load_weights", "insert"}
 _ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.Subscript)
+_LITERALS = (ast.Dict, ast.Tuple, ast.List)
+# What a function is called that is called for what it does.
+_DOES = re.compile(
+    r"_*(add|append|apply|assert|assign|build|check|clear|display|init|log|maybe_build|monitor|notify|plot|print|raise|"
+    r"record|register|report|reset|save|set|show|store|summar|super|update|validate|verify|warn|write)(_|[A-Z]|\d|$)"
+)
 
 
 class Last(NamedTuple):
@@ -53,11 +60,13 @@ class Last(NamedTuple):
 class LastValue:
     """Finds the last values of one function."""
 
-    def __init__(self, module: Module, function: Function, expected: int = 0) -> None:
+    def __init__(self, module: Module, function: Function, expected: int = 0, *, needed: bool = False) -> None:
         self.module = module
         self.function = function
         # How many values a caller unpacks; 0 where it takes one.
         self.expected = expected
+        # Does Keras itself use the result? Then a bare call at the end is there for its value, whatever it calls.
+        self.needed = needed
 
     def of(self, block: list[ast.stmt]) -> Last | None:
         """The value that `block` computes last, with the edits that return it at the block's end."""
@@ -110,10 +119,17 @@ class LastValue:
                 and all(isinstance(e, ast.Name) for e in target.elts)
             ):
                 return ", ".join(e.id for e in target.elts)  # type: ignore[attr-defined]
+            # outputs["total"] = ...
+            if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and self.expected < 2:
+                return target.value.id if self._is_filled(target) else None
             return None
         if isinstance(statement, (ast.For, ast.While)):
             return self._accumulated(statement)
         return None
+
+    def _is_filled(self, place: ast.Subscript) -> bool:
+        """Is this a part of a container that the function is given or makes?"""
+        return isinstance(place.slice, ast.Constant) and isinstance(place.slice.value, str)
 
     def _accumulated(self, loop: ast.For | ast.While) -> str | None:
         """The one name that a loop carries on from round to round, made before it."""
@@ -164,10 +180,10 @@ class LastValue:
 
     def is_value(self, node: ast.expr) -> bool:
         """Is a bare expression there for its value: a layer's call, an operation, arithmetic?"""
-        if isinstance(node, _ARITHMETIC):
+        if isinstance(node, (*_ARITHMETIC, *_LITERALS)):
             return True
         if not isinstance(node, ast.Call):
-            return isinstance(node, ast.Name)
+            return isinstance(node, ast.Name) or (self.needed and isinstance(node, ast.Attribute))
         if any(gradient.call is node for gradient in self.module.tapes.gradients) or self._is_wrapped_call(node):
             return True
         name = self.module.call_name(node)
@@ -182,6 +198,9 @@ class LastValue:
         if isinstance(node.func, ast.Attribute) and node.func.attr in _EFFECT_METHODS:
             return False
         callees = self.module.objects.callees(node)
+        if not callees and self.needed:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+            return bool(node.args) and _DOES.match(called) is None and called not in _BUILDERS
         return bool(callees) and all(self.module.objects.returns.get(callee) for callee in callees)
 
     def _is_wrapped_call(self, node: ast.Call) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Functions that return nothing by custom.
 _NO_RESULT = ("__init__", "build", "setUp", "__enter__", "__exit__", "main")
 
+# Who needs the result, where Keras or TensorFlow itself calls the function.
+_FRAMEWORK = ("layer", "model", "class", "loss", "lambda", "callback")
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -98,7 +101,7 @@ class MissingReturn(Rule):
         """What the function computes last, and how to return it."""
         if len(need.names) > 1 or need.kind == "step":
             return self._of_need(module, function, need)
-        last = LastValue(module, function).of(function.body)
+        last = LastValue(module, function, needed=need.kind in _FRAMEWORK).of(function.body)
         if last is None and isinstance(function.body[-1], ast.FunctionDef):
             last = _inner_function(module, function)
         if last is None and isinstance(function.body[-1], ast.If):
@@ -122,6 +125,8 @@ class MissingReturn(Rule):
         """A result that is more than one value: a training step's logs, several values that the caller unpacks."""
         tail = function.body[-1]
         if need.kind == "step" and function.name in ("train_step", "test_step"):
+            if isinstance(tail, ast.Expr) and isinstance(tail.value, (ast.Name, ast.Dict)):
+                return LastValue(module, function).of(function.body)
             text = _logs(module, function)
             return (
                 Last(tail, text, (Insert(module.span(tail), "after", f"return {text}"),), True)
@@ -189,8 +194,13 @@ def _logs(module: Module, function: Definition) -> str | None:
         owner = parameters[0].arg
         return f"{{m.name: m.result() for m in {owner}.metrics}}"
     for gradient in module.tapes.gradients:
-        if module.function(gradient.call) is function and isinstance(gradient.target, ast.Name):
-            return f'{{"loss": {gradient.target.id}}}'
+        if module.function(gradient.call) is not function:
+            continue
+        target = gradient.target
+        if isinstance(target, ast.Name):
+            return f'{{"loss": {target.id}}}'
+        if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+            return target.value.id  # tape.gradient(losses["total"], ...): the losses by their names
     if any(d for d in module.reaching.scope_of[function].defs.get("loss", ())):
         return '{"loss": loss}'
     return None

@@ -54,16 +54,26 @@ class ZipOrder(Rule):
     tokens = ("apply_gradients",)
 
     def check(self, module: Module) -> Iterator[Finding]:
-        if any(function.name == "apply_gradients" for function in module.all(ast.FunctionDef)):  # type: ignore[attr-defined]
-            return  # an optimiser of the author's own takes what it likes
+        own = self._has_own_optimizer(module)
         for call in module.calls:
             if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
                 continue
+            if module.objects.callees(call) or (own and not _is_keras(module, call.func.value)):
+                continue  # an optimiser of the author's own takes what it likes
             pairs = call.args[0]
             if isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2:
                 yield from self._swapped(module, pairs)
             else:
                 yield from self._unpaired(module, call)
+
+    @staticmethod
+    def _has_own_optimizer(module: Module) -> bool:
+        """Does a class that is neither a model nor an optimiser of Keras define `apply_gradients`?"""
+        for function in module.each(ast.FunctionDef):
+            owner = module.method_class(function) if function.name == "apply_gradients" else None
+            if owner is not None and module.classes.kind(owner) not in ("model", "layer", "optimizer"):
+                return True
+        return False
 
     def _swapped(self, module: Module, pairs: ast.Call) -> Iterator[Finding]:
         first, second = pairs.args
@@ -145,6 +155,12 @@ class ZipOrder(Rule):
         return True if module.kinds.of(sources) == "variable" else None
 
 
+def _is_keras(module: Module, optimizer: ast.expr) -> bool:
+    """An optimiser of Keras, or the base class of one's own: `super().apply_gradients(...)`."""
+    base = isinstance(optimizer, ast.Call) and isinstance(optimizer.func, ast.Name) and optimizer.func.id == "super"
+    return base or module.kinds.of(optimizer) == "optimizer"
+
+
 def _are_variables(node: ast.expr) -> bool:
     """Does a list's own name say that it holds variables: `model.trainable_variables`, `params`, `self._variables`?"""
     if isinstance(node, ast.Attribute) and node.attr in VARIABLE_LISTS:
@@ -161,6 +177,8 @@ def _last_name(node: ast.expr) -> str:
     """The name of a list; of a written list, that of the first in it."""
     if isinstance(node, (ast.List, ast.Tuple)) and node.elts:
         return _last_name(node.elts[0])
+    if isinstance(node, ast.Subscript):
+        return _last_name(node.value)
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
@@ -168,6 +186,8 @@ def _gradient(module: Module, node: ast.expr, depth: int = 3) -> GradientCall | 
     """The `tape.gradient` call that a list of gradients comes from, also where they were clipped on the way."""
     if depth <= 0:
         return None
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+        return _gradient(module, node.value, depth - 1)
     for origin in module.objects.origins(node):
         if isinstance(origin, ast.ListComp) and not isinstance(origin.elt, ast.Tuple):
             iterated = origin.generators[0].iter
