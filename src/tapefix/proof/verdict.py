@@ -208,12 +208,18 @@ def _asked(runs: Iterable[Run]) -> set[str]:
     }
 
 
+def _trainable(runs: Iterable[Run]) -> set[str]:
+    """All variables with the trainable flag that the script made."""
+    return {variable.name for run in runs for variable in run.variables}
+
+
 def _worse(before: Sequence[Run], after: Sequence[Run]) -> str | None:
     """What the patch has made worse, None if nothing."""
-    lost = sorted(_asked(before) - _asked(after))
+    # Moving averages and seeds are no loss: nobody can train them.
+    lost = sorted((_asked(before) - _asked(after)) & (_trainable(before) | healthy(before)))
     if lost:
         return f"{lost[0]} is no longer among the sources"
-    unhealed = sorted(_asked(before) & _bad_names(before) - healthy(after))
+    unhealed = sorted(_asked(after) & _bad_names(before) - healthy(after))
     if unhealed:
         return f"the gradient of {unhealed[0]} is still zero"
     sick = sorted(healthy(before) - healthy(after))

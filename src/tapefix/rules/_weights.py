@@ -99,10 +99,20 @@ def add_weight(module: Module, owner: str, node: ast.expr, name: str, trainable:
     if made is None:
         # A value of unknown shape: a variable of Keras 3, which a layer tracks as it does its own weights.
         made_by = module.spell("keras.Variable") or "tf.keras.Variable"
-        return f'{made_by}({module.source(_inner(module, node))}, name="{name}")'
+        kind = _dtype(module, node)
+        typed = f", dtype={kind}" if kind is not None else ""
+        return f'{made_by}({module.source(_inner(module, node))}{typed}, name="{name}")'
     shape, initializer = made
     last = f", trainable={module.source(trainable)}" if trainable is not None else ""
     return f'{owner}.add_weight(name="{name}", shape={shape}, initializer={initializer}{last})'
+
+
+def _dtype(module: Module, node: ast.expr) -> str | None:
+    """The type that is stated for a plain variable."""
+    if not isinstance(node, ast.Call) or module.call_name(node) not in PLAIN_VARIABLES:
+        return None
+    stated = argument(node, 1 if module.call_name(node) == "keras.backend.variable" else 6, "dtype")
+    return module.source(stated) if stated is not None else None
 
 
 def _inner(module: Module, node: ast.expr) -> ast.expr:

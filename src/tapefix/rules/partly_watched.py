@@ -54,7 +54,7 @@ class PartlyWatched(Rule):
                 missing = self._missing(module, tape, gradient)
                 if missing is None:
                     continue
-                candidates = [self._dropped(module, tape, keyword)]
+                candidates = [Candidate("let the tape watch by itself", (watching_by_itself(module, tape),))]
                 edits = self._watched(module, tape, gradient)
                 if edits:
                     watch = Candidate(f"watch {module.source(gradient.sources)}", edits)
@@ -105,12 +105,12 @@ class PartlyWatched(Rule):
                 return (ReplaceExpression(module.span(argument), text),)
         return (Insert(module.span(tape.block), "first", f"{tape.name}.watch({text})"),)
 
-    @staticmethod
-    def _dropped(module: Module, tape: Tape, keyword: ast.keyword) -> Candidate:
-        others = [module.source(a) for a in tape.call.args]
-        others += [f"{k.arg}={module.source(k.value)}" for k in tape.call.keywords if k is not keyword]
-        edit = ReplaceExpression(module.span(tape.call), f"{module.source(tape.call.func)}({', '.join(others)})")
-        return Candidate("let the tape watch by itself", (edit,))
+
+def watching_by_itself(module: Module, tape: Tape) -> Edit:
+    """The tape without `watch_accessed_variables`."""
+    others = [module.source(a) for a in tape.call.args]
+    others += [f"{k.arg}={module.source(k.value)}" for k in tape.call.keywords if k.arg != "watch_accessed_variables"]
+    return ReplaceExpression(module.span(tape.call), f"{module.source(tape.call.func)}({', '.join(others)})")
 
 
 def _elements(module: Module, node: ast.expr) -> list[ast.expr] | None:

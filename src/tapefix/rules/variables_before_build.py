@@ -317,7 +317,13 @@ def _plain_layers(module: Module, call: ast.Call) -> bool:
 
 
 def _may_run_before(module: Module, call: ast.Call, capture: _Capture) -> bool:
-    """A call in another function counts where that function is called before."""
-    function = module.function(call)
+    """A call in another function counts where that function is called before, as a constructor always is."""
+    function, home = module.function(call), module.function(capture.statement)
+    owner = module.class_of(capture.statement)
+    is_constructor = isinstance(function, ast.FunctionDef) and function.name == "__init__"
+    if is_constructor and function is not None and module.method_class(function) is owner is not None:
+        return True
     sites = module.objects.call_sites.get(function, []) if function is not None else [call]
-    return any(site.lineno < capture.statement.lineno for site in sites)
+    reached = module.objects.call_sites.get(home, []) if home is not None else []
+    last = max((site.lineno for site in reached), default=capture.statement.lineno)
+    return any(site.lineno < max(last, capture.statement.lineno) for site in sites)

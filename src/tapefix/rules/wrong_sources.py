@@ -10,6 +10,7 @@ from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
+from tapefix.rules.partly_watched import watching_by_itself
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -21,7 +22,8 @@ class WrongSources(Rule):
 
     What it finds:
         `tape.gradient(loss, model)`, `tape.gradient(loss, model.get_weights())`,
-        `tape.gradient(loss, model.trainable_variables())` and `tape.watch(model.trainable_variables)`.
+        `tape.gradient(loss, model.trainable_variables())`, `tape.watch(model.trainable_variables)`, `model.variables`
+        where some are not trained, lists of lists, and `tape.gradient(variables, loss)`.
 
     Why the gradient stops:
         A tape gives gradients of variables and tensors. It knows nothing of model objects, and `get_weights()`
@@ -53,13 +55,15 @@ class WrongSources(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         for gradient in module.tapes.gradients:
             yield from self._sources(module, gradient.sources)
+            yield from self._swapped(module, gradient)
+            yield from self._nested(module, gradient)
+            yield from self._all_variables(module, gradient)
             if gradient.tape is not None:
                 yield from self._other_model(module, gradient, gradient.tape)
         if module.keras >= 3:
             for tape in module.tapes.tapes:
-                accessed = [k.value for k in tape.call.keywords if k.arg == "watch_accessed_variables"]
                 for watch in tape.watches:
-                    yield from self._watch(module, watch, bool(accessed))
+                    yield from self._watch(module, watch, tape)
 
     def _sources(self, module: Module, sources: ast.expr) -> Iterator[Finding]:
         if isinstance(sources, ast.List) and len(sources.elts) == 1 and self._is_model(module, sources.elts[0]):
@@ -90,6 +94,95 @@ class WrongSources(Rule):
                 yield self._found(
                     module, origin, "a list that is called", (*edits, *self._zipped(module, origin, origin.func.attr))
                 )
+
+    def _swapped(self, module: Module, gradient: GradientCall) -> Iterator[Finding]:
+        """`tape.gradient(variables, loss)`."""
+        target, sources = gradient.target, gradient.sources
+        if not _is_list_of_variables(module, target) or _is_list_of_variables(module, sources):
+            return
+        if not isinstance(sources, ast.Name) or gradient.tape is None:
+            return
+        block = gradient.tape.block
+        if not any(module.inside(d.node, block) for d in module.definitions(sources)):
+            return
+        swap = (
+            ReplaceExpression(module.span(target), "$other", {"other": module.span(sources)}),
+            ReplaceExpression(module.span(sources), "$other", {"other": module.span(target)}),
+        )
+        yield self.finding(
+            module,
+            gradient.call,
+            "The arguments are the wrong way round: gradient takes what is differentiated first, then the variables.",
+            label="variables, then the loss",
+            candidates=[Candidate("swap the arguments", swap, keeps_value=False)],
+        )
+
+    def _nested(self, module: Module, gradient: GradientCall) -> Iterator[Finding]:
+        """A list of lists of variables, which is then zipped with the gradients as if it were flat."""
+        for made in (o for o in module.objects.origins(gradient.sources) if isinstance(o, ast.List)):
+            if len(made.elts) < 2 or not all(_is_list_of_variables(module, e) for e in made.elts):
+                continue
+            text = module.source(gradient.sources)
+            zips = [
+                c
+                for c in module.calls
+                if module.call_name(c) == "zip"
+                and module.function(c) is module.function(gradient.call)
+                and any(module.source(a) == text for a in c.args)
+            ]
+            if not zips:
+                continue
+            lists = [made, *(a for c in zips for a in c.args if isinstance(a, ast.List) and module.source(a) == text)]
+            flat = " + ".join(module.source(e) for e in made.elts)
+            yield self.finding(
+                module,
+                made,
+                "This is a list of lists: the gradients come in lists, too, and the optimiser gets pairs of lists.",
+                label="lists of variables in a list",
+                candidates=[
+                    Candidate(
+                        "make it one flat list",
+                        tuple(ReplaceExpression(module.span(one), flat) for one in dict.fromkeys(lists)),
+                        keeps_value=False,
+                    )
+                ],
+            )
+
+    def _all_variables(self, module: Module, gradient: GradientCall) -> Iterator[Finding]:
+        """`model.variables`, with the moving averages and seeds that nobody trains."""
+        sources = gradient.sources
+        origins = [sources] if isinstance(sources, ast.Attribute) else module.objects.origins(sources)
+        for made in origins:
+            if not (isinstance(made, ast.Attribute) and made.attr in ("variables", "weights")):
+                continue
+            if module.kinds.of(made.value) not in ("model", "layer"):
+                continue
+            text = module.source(made)
+            places = [made]
+            if made is sources:
+                places += [
+                    a
+                    for c in module.calls
+                    if module.call_name(c) == "zip" and module.function(c) is module.function(made)
+                    for a in c.args
+                    if isinstance(a, ast.Attribute) and module.source(a) == text and a is not made
+                ]
+            yield self.finding(
+                module,
+                made,
+                f"`{text}` also holds what is not trained (moving averages, seeds), whose gradients are None.",
+                label="all variables, not the trainable ones alone",
+                candidates=[
+                    Candidate(
+                        "ask for the trainable variables",
+                        tuple(
+                            ReplaceExpression(module.span(p), "$m.trainable_variables", {"m": module.span(p.value)})
+                            for p in places
+                        ),
+                    )
+                ],
+                certain=False,
+            )
 
     def _other_model(self, module: Module, gradient: GradientCall, tape: Tape) -> Iterator[Finding]:
         """The variables of a model that has no part in the loss, where another model has."""
@@ -194,7 +287,7 @@ class WrongSources(Rule):
                         )
         return found
 
-    def _watch(self, module: Module, watch: ast.Call, chosen: bool) -> Iterator[Finding]:
+    def _watch(self, module: Module, watch: ast.Call, tape: Tape) -> Iterator[Finding]:
         """`tape.watch(model.trainable_variables)`."""
         statement = module.parent(watch)
         if len(watch.args) != 1 or not isinstance(statement, ast.Expr):
@@ -204,16 +297,23 @@ class WrongSources(Rule):
             isinstance(o, ast.Attribute) and o.attr in VARIABLE_LISTS and _is_keras(module, o.value) for o in origins
         ):
             return
-        candidates = [] if chosen else [Candidate("remove the call", (Delete(module.span(statement)),))]
+        edits: list[Edit] = [Delete(module.span(statement))]
+        if any(k.arg == "watch_accessed_variables" for k in tape.call.keywords):
+            edits.append(watching_by_itself(module, tape))
         yield self.finding(
             module,
             watch,
             "Trainable variables are watched by themselves, and watching a list of Keras variables raises "
             "a ValueError.",
             label="not needed",
-            candidates=candidates,
-            advice="" if candidates else "Watch `v.value` of each variable.",
+            candidates=[Candidate("remove the call", tuple(edits))],
         )
+
+
+def _is_list_of_variables(module: Module, node: ast.expr) -> bool:
+    """`net.trainable_variables`, also behind a name."""
+    origins = [node] if isinstance(node, ast.Attribute) else module.objects.origins(node)
+    return bool(origins) and all(isinstance(o, ast.Attribute) and o.attr in VARIABLE_LISTS for o in origins)
 
 
 def _is_plain(node: ast.expr) -> bool:

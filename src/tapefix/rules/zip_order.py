@@ -25,7 +25,7 @@ class ZipOrder(Rule):
 
     What it finds:
         `optimizer.apply_gradients(zip(variables, gradients))`, `apply_gradients(gradients)` without the variables, and
-        `apply_gradients(gradients, variables)` with two lists.
+        `apply_gradients(gradients, variables)` with two lists, `apply(zip(...))` with pairs.
 
     Why the gradient stops:
         `apply_gradients` takes pairs of (gradient, variable). The other way round the optimiser tries to update the
@@ -51,12 +51,16 @@ class ZipOrder(Rule):
     code = "TPF406"
     name = "swapped-zip"
     safety = "safe"
-    tokens = ("apply_gradients",)
+    tokens = ("apply_gradients", ".apply(")
 
     def check(self, module: Module) -> Iterator[Finding]:
         own = self._has_own_optimizer(module)
         for call in module.calls:
-            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_gradients" and call.args):
+            if not (isinstance(call.func, ast.Attribute) and call.args):
+                continue
+            if call.func.attr == "apply":
+                yield from self._applied_pairs(module, call, call.func)
+            if call.func.attr != "apply_gradients":
                 continue
             if module.objects.callees(call) or (own and not _is_keras(module, call.func.value)):
                 continue  # an optimiser of the author's own takes what it likes
@@ -74,6 +78,26 @@ class ZipOrder(Rule):
             if owner is not None and module.classes.kind(owner) not in ("model", "layer", "optimizer"):
                 return True
         return False
+
+    def _applied_pairs(self, module: Module, call: ast.Call, func: ast.Attribute) -> Iterator[Finding]:
+        """`optimizer.apply(zip(gradients, variables))`: apply takes two lists."""
+        pairs = call.args[0]
+        is_zip = isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(call.args) == 1
+        if not is_zip or module.kinds.of(func.value) != "optimizer":
+            return
+        yield self.finding(
+            module,
+            call,
+            "apply takes the gradients and the variables as two lists; pairs are for apply_gradients.",
+            label="pairs",
+            candidates=[
+                Candidate(
+                    "use apply_gradients",
+                    (ReplaceExpression(module.span(func), "$o.apply_gradients", {"o": module.span(func.value)}),),
+                    keeps_value=False,
+                )
+            ],
+        )
 
     def _swapped(self, module: Module, pairs: ast.Call) -> Iterator[Finding]:
         first, second = pairs.args
