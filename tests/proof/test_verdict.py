@@ -53,6 +53,14 @@ def test_a_variable_left_out_is_refuted() -> None:
     assert verdict(NONE, run([source("bias")])) is Verdict.REFUTED
 
 
+def test_a_moving_average_may_be_left_out() -> None:
+    """`trainable_variables` in place of `variables`: nobody can train the rest."""
+    average = Source("moving_mean", (4,), "fixed", "none", None)
+    assert verdict(run([source("kernel"), average]), run([source("kernel")])) is Verdict.VERIFIED
+    kept = Source("moving_mean", (4,), "tf", "none", None)
+    assert verdict(run([source("kernel"), kept]), run([source("kernel")])) is Verdict.REFUTED
+
+
 def test_another_loss_is_refuted_where_the_value_was_promised() -> None:
     """What a dropped loss term gives."""
     other = run([source("kernel"), source("bias")], loss=0.7)

@@ -295,6 +295,7 @@ class Recorder:
         if hasattr(source, "handle") or hasattr(source, "_value"):  # a variable that does not train
             name = getattr(source, "path", None) or str(source.name).rsplit(":", 1)[0]
             kind = "keras" if hasattr(source, "path") else "tf"
+            kind = kind if getattr(source, "trainable", True) else "fixed"
             return {"name": name, "shape": shape_of(source), "kind": kind}
         kind = "tensor" if self._tf.is_tensor(source) else "other"
         if number not in site.tensor_names:

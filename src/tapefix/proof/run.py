@@ -17,7 +17,7 @@ class Source:
 
     name: str
     shape: tuple[int | None, ...]
-    kind: str  # "keras" or "tf" variable, "tensor", or "other"
+    kind: str  # "keras" or "tf" variable, "fixed" variable that does not train, "tensor", or "other"
     state: str
     size: float | None
 

@@ -198,7 +198,11 @@ def trained(runs: Iterable[Run]) -> set[str]:
 
 
 def _asked(runs: Iterable[Run]) -> set[str]:
-    """The variables asked for. Tensors may be renamed by a repair, and a model in their place is no source at all."""
+    """The variables asked for that can be trained.
+
+    Tensors may be renamed by a repair, a model in their place is no source at all, and to leave out moving averages and
+    seeds is no loss.
+    """
     return {
         source.name
         for run in runs
@@ -208,15 +212,9 @@ def _asked(runs: Iterable[Run]) -> set[str]:
     }
 
 
-def _trainable(runs: Iterable[Run]) -> set[str]:
-    """All variables with the trainable flag that the script made."""
-    return {variable.name for run in runs for variable in run.variables}
-
-
 def _worse(before: Sequence[Run], after: Sequence[Run]) -> str | None:
     """What the patch has made worse, None if nothing."""
-    # Moving averages and seeds are no loss: nobody can train them.
-    lost = sorted((_asked(before) - _asked(after)) & (_trainable(before) | healthy(before)))
+    lost = sorted(_asked(before) - _asked(after))
     if lost:
         return f"{lost[0]} is no longer among the sources"
     unhealed = sorted(_asked(after) & _bad_names(before) - healthy(after))
