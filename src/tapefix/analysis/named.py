@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # What has to do with losses and trains nothing: evaluation, reports, NumPy's own version of a loss.
 _NO_LOSS = re.compile(
-    r"(^|_)(np|numpy|tests?|eval\w*|plot\w*|print\w*|log|logs|report\w*|show\w*|metrics?|grads?|gradients?|history|monitor"
-    r"|valid\w*|val|accuracy|summary|save\w*|load\w*|parse\w*|check\w*|callback|score)(_|$)",
+    r"(^|_)(np|numpy|tests?|eval\w*|plot\w*|print\w*|log|logs|report\w*|show\w*|metrics?|history|monitor"
+    r"|valid\w*|val|accuracy|summary|save\w*|load\w*|parse\w*|check\w*|callback|score)(_|$)|(^|_)(grads?|gradients?)$",
     re.IGNORECASE,
 )
 # Parameters that hold what a network gives, or what is computed from it.
