@@ -12,17 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tapefix.codemods.compose import compose
 from tapefix.findings import Candidate, Finding
+from tapefix.library import choices, concerned, exercised, same_again, static_rest, unmeasured, verdict_of
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
 from tapefix.proof.client import Runner, run_request
 from tapefix.proof.run import Run
 from tapefix.proof.table import rows
+from tapefix.proof.targets import Target, targets
 from tapefix.proof.verdict import Problem, Promise, judge, problems, unmeasurable
 from tapefix.relocate import relocate
 from tapefix.repair import ROUNDS, Inspector, Options, static_result, why_not
 from tapefix.text.source import Source
+from tapefix.weigh import badness, broken_in, distance, keeps_value, key, worst
 
 SEEDS = (0, 1, 2)
 # How many texts are run for one round at most, so that a proof stays a matter of seconds.
@@ -67,6 +71,9 @@ class Ladder:
         self._reasons: dict[tuple[str, str, str], Attempt] = {}
         self._done: list[tuple[Finding, Candidate]] = []
         self._trials = 0
+        # What is exercised if the script computes no gradient, and with which inputs, once they are known.
+        self._targets: tuple[Target, ...] = ()
+        self._inputs: dict[str, Any] = {}
 
     # -------------------------------------------------------------- runs
 
@@ -76,7 +83,14 @@ class Ladder:
         if key not in self._runs:
             diagnose = text == self.source.text and seed == 0
             self._runs[key] = self.server.submit(
-                run_request(Path(self.path), self.source.encode(text), self.options, seed=seed, diagnose=diagnose)
+                run_request(
+                    Path(self.path),
+                    self.source.encode(text),
+                    self.options,
+                    seed=seed,
+                    diagnose=diagnose,
+                    exercise=tuple(one.message(self._inputs.get(one.label)) for one in self._targets),
+                )
             )
         return self._runs[key]
 
@@ -91,18 +105,23 @@ class Ladder:
         """The result for the file. Raises ProofUnavailable where no code can be run."""
         started = time.monotonic()
         text = self.source.text
-        self.start(text)
         findings = self.inspector.findings(text)
+        self._targets = targets(text, findings)
+        self.start(text)
         self._start_first(text, findings)
         info = self.server.wait_ready()
         self.inspector.keras = int(info.keras.split(".")[0])
         self.progress("running the script as it is")
         before = self.measure(text)
+        self._inputs = choices(before[0])
+        if not same_again(before[0]):
+            self._runs.clear()
+            before = self.measure(text)
         reason = unmeasurable(before[0])
         if reason is not None:
             result = static_result(self.path, text, self.inspector, self.options, unproved=reason)
             return result._replace(notices=before[0].notices)
-        findings = self.inspector.findings(text, before[0])
+        findings = concerned(text, self.inspector.findings(text, before[0]), before)
         if not problems(before[0]) and any(f.numeric for f in findings):
             # NaN may come with some random numbers only.
             self.seeds = SEEDS
@@ -118,8 +137,8 @@ class Ladder:
                 break
             self._done += [(relocate(f, text, self.source.text), c) for f, c in accepted.choices]
             text, current = accepted.text, accepted.runs
-            findings = self.inspector.findings(text, _worst(current))
-            if not _broken(current) and not any((f.silent or f.latent) and f.certain for f in findings):
+            findings = concerned(text, self.inspector.findings(text, worst(current)), current)
+            if not broken_in(current) and not any((f.silent or f.latent) and f.certain for f in findings):
                 findings = []
                 break
         latent = self._latent(text, current, findings)
@@ -128,7 +147,7 @@ class Ladder:
     def _latent(self, text: str, current: Sequence[Run], findings: Sequence[Finding]) -> Trial | None:
         """The repairs on paths that no run took, where they leave what was run as it is."""
         choices = [(f, f.candidates[0]) for f in findings if f.latent and f.certain and f.candidates]
-        if not choices or _broken(current):
+        if not choices or broken_in(current):
             return None
         composed = compose(text, choices)
         trial = self._try(composed.text, composed.applied, current, current)
@@ -155,7 +174,7 @@ class Ladder:
         self, text: str, before: Sequence[Run], current: Sequence[Run], findings: Sequence[Finding]
     ) -> Trial | None:
         """The best text that one round of repairs gives, None where none is better than `text`."""
-        broken = bool(_broken(current))
+        broken = bool(broken_in(current))
         relevant = [f for f in findings if self._relevant(f, broken)]
         ladder = [[c for c in f.candidates if self._allowed(f, c, broken)] for f in relevant]
         rungs = {i: candidates for i, candidates in enumerate(ladder) if candidates}
@@ -166,17 +185,17 @@ class Ladder:
         tried: set[str] = set()
         plans = self._plans(relevant, rungs, current)
         self._trials = 0
-        for choices in plans:
-            waiting.append(choices)
-            composed = compose(text, choices)
+        for chosen in plans:
+            waiting.append(chosen)
+            composed = compose(text, chosen)
             if composed.text in tried or composed.text == text:
                 continue
             tried.add(composed.text)
             self._trials += 1
             trial = self._try(composed.text, composed.applied, before, current)
             if trial.verdict is Verdict.VERIFIED:
-                return self._smallest(text, trial, before, current)
-            if best is None or _badness(trial.runs) < _badness(best.runs):
+                return self._smallest(text, self._measured_part(text, trial, before, current), before, current)
+            if best is None or badness(trial.runs) < badness(best.runs):
                 best = trial
             if self._trials >= TRIALS:
                 break
@@ -198,7 +217,7 @@ class Ladder:
     ) -> Iterator[tuple[Choice, ...]]:
         """Which candidates are tried together, in which order."""
         certain = [i for i in rungs if findings[i].certain]
-        suspects = sorted((i for i in rungs if not findings[i].certain), key=lambda i: _distance(findings[i], runs))
+        suspects = sorted((i for i in rungs if not findings[i].certain), key=lambda i: distance(findings[i], runs))
 
         def pick(chosen: Sequence[int], level: dict[int, int] | None = None) -> tuple[Choice, ...]:
             heights = level or {}
@@ -214,7 +233,7 @@ class Ladder:
                 for i in certain:
                     for height in range(1, len(rungs[i])):
                         yield pick(certain, {i: height})
-        near = [i for i in suspects if _distance(findings[i], runs) == 0]
+        near = [i for i in suspects if distance(findings[i], runs) == 0]
         groups = (
             [[i] for i in near]
             + ([near] if len(near) > 1 else [])
@@ -248,8 +267,16 @@ class Ladder:
             verdict, reason = judge(before, runs, promise)
         if verdict is Verdict.REFUTED:
             for finding, candidate in choices:
-                self._reasons[_key(finding, candidate)] = Attempt(candidate, verdict, reason)
+                self._reasons[key(finding, candidate)] = Attempt(candidate, verdict, reason)
         return Trial(choices, text, runs, verdict, reason)
+
+    def _measured_part(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
+        """Leaves out the repairs of what could not be exercised."""
+        fewer = tuple(choice for choice in trial.choices if unmeasured(text, choice[0], trial.runs) is None)
+        if len(fewer) in (0, len(trial.choices)):
+            return trial
+        smaller = self._try(compose(text, fewer).text, fewer, before, current)
+        return smaller if smaller.verdict is Verdict.VERIFIED else trial
 
     def _smallest(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
         """Leaves out the suspicions that the repair does not need."""
@@ -273,7 +300,7 @@ class Ladder:
         promise = Promise(keeps_value=False)
         _, reason = judge(current, trial.runs, promise)
         return (
-            _badness(trial.runs) < _badness(current)
+            badness(trial.runs) < badness(current)
             and "healthy before" not in reason
             and "no longer among" not in reason
         )
@@ -291,7 +318,7 @@ class Ladder:
     ) -> FileResult:
         latest = text
         changed = text != self.source.text
-        broken = _broken(after)
+        broken = [problem for problem in broken_in(after) if problem.kind != "exercise"]
         verdict, reason = (Verdict.VERIFIED, "") if changed and not broken else (None, "")
         if changed and broken:
             # Part of what was broken is mended. Repairs that compute what the author meant are kept, the others not.
@@ -301,14 +328,23 @@ class Ladder:
             if not kept:
                 text = self.source.text
         outcomes = [
-            Outcome(f, self._attempts(f, c), c if text != self.source.text else None, verdict, reason)
+            Outcome(
+                f,
+                self._attempts(f, c),
+                c if text != self.source.text else None,
+                *(verdict_of(self.source.text, f, after) or (verdict, reason)),
+            )
             for f, c in self._done
         ]
+        if any(o.applied is not None and o.verdict is Verdict.VERIFIED for o in outcomes):
+            verdict, reason = Verdict.VERIFIED, ""
         if latent is not None:
             text, verdict, reason = latent.text, Verdict.UNVERIFIED, "the run does not come to it"
             outcomes += [
                 Outcome(relocate(f, latest, self.source.text), (), c, verdict, reason) for f, c in latent.choices
             ]
+        text, findings, unproved = static_rest(text, self.source.text, findings, after, self.options)
+        outcomes += unproved
         known = {(o.finding.code, o.finding.span) for o in outcomes}
         for finding in findings:
             place = relocate(finding, latest, self.source.text)
@@ -327,6 +363,7 @@ class Ladder:
             seconds,
             verdict,
             reason,
+            exercised=exercised(runs),
         )
         outcomes.sort(key=lambda o: (o.finding.span, o.finding.code))
         notices = tuple(dict.fromkeys(notice for run in runs for notice in run.notices))
@@ -351,38 +388,7 @@ class Ladder:
         for candidate in finding.candidates:
             if candidate is applied:
                 break
-            attempt = self._reasons.get(_key(finding, candidate))
+            attempt = self._reasons.get(key(finding, candidate))
             if attempt is not None:
                 found.append(attempt)
         return tuple(found)
-
-
-def keeps_value(candidate: Candidate) -> bool:
-    """Must the first loss stay as it was? What trains more changes later losses, so it need not promise."""
-    return candidate.safe and not candidate.trains_more if candidate.keeps_value is None else candidate.keeps_value
-
-
-def _key(finding: Finding, candidate: Candidate) -> tuple[str, str, str]:
-    # The message names the place's own words; its line may shift from round to round.
-    return (finding.code, finding.message, candidate.title)
-
-
-def _broken(runs: Sequence[Run]) -> list[Problem]:
-    return [problem for run in runs for problem in problems(run)]
-
-
-def _worst(runs: Sequence[Run]) -> Run:
-    return max(runs, key=lambda run: len(problems(run)))
-
-
-def _badness(runs: Sequence[Run]) -> tuple[int, int]:
-    """How far a text is from healthy: runs that compute no gradient at all first, then the number of problems."""
-    return (sum(not run.gradients and not run.losses for run in runs), len(_broken(runs)))
-
-
-def _distance(finding: Finding, runs: Sequence[Run]) -> int:
-    """0 where a finding stands on a line that the run blames, else 1."""
-    lines = {place.line for run in runs for place in run.breaks}
-    lines |= {run.failure.line for run in runs if run.failure is not None}
-    spans = [finding.span, *(note.span for note in finding.notes)]
-    return 0 if any(span.line <= line <= span.end_line for span in spans for line in lines) else 1

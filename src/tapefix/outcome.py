@@ -53,7 +53,10 @@ class Row(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What was measured for a file: the table, and how much was run. With --probe also the one run itself."""
+    """What was measured for a file: the table, and how much was run. With --probe also the one run itself.
+
+    `exercised` says what was called on made-up inputs, and on which, where the file runs nothing itself.
+    """
 
     rows: tuple[Row, ...] = ()
     steps: int = 0
@@ -62,6 +65,7 @@ class Proof(NamedTuple):
     verdict: Verdict | None = None
     reason: str = ""
     run: Run | None = None
+    exercised: tuple[str, ...] = ()
 
 
 class FileResult(NamedTuple):

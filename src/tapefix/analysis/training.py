@@ -37,7 +37,8 @@ class Training:
     def losses(self) -> dict[Function, str]:
         """Functions with the signature (y_true, y_pred) that Keras calls as a loss, and how that is known.
 
-        `compile`: passed to compile(loss=...), also through a factory; `class`: `call` of a keras.losses.Loss.
+        `compile`: passed to compile(loss=...), also through a factory; `class`: `call` of a keras.losses.Loss;
+        `exercised`: a loss by its name whose gradients a run on made-up inputs has measured broken.
         """
         found: dict[Function, str] = {}
         for node in self.module.classes.by_name.values():
@@ -50,6 +51,12 @@ class Training:
                 loss = argument(call, 1, "loss")
                 for function in self.loss_functions(loss) if loss is not None else ():
                     found.setdefault(function, "compile")
+        if self.module.measured is not None:
+            broken = {one.target for one in self.module.measured.exercised if one.state != "ok"}
+            for function in self.objects.functions if broken else ():
+                owners = {getattr(one, "name", "") for one in (function, *self.module.ancestors(function))}
+                if self.named_prediction(function) is not None and owners & broken:
+                    found.setdefault(function, "exercised")
         return found
 
     def loss_functions(self, node: ast.expr) -> list[Function]:

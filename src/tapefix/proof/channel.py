@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = str(Path(__file__).parent)
 # What a verdict rests on.
-EVIDENCE = {"gradient", "traced", "variables", "loss", "end"}
+EVIDENCE = {"gradient", "traced", "variables", "loss", "attempt", "exercised", "end"}
 FORGED = "forged"
 # The exit status of a run whose pipe is gone.
 CLOSED = 204

@@ -22,11 +22,13 @@ from typing import Any, NoReturn
 from . import scratch, standins
 from .breaks import Breaks
 from .channel import Channel
+from .exercise import Exercises
 from .isolation import Walls
 from .launch import Launch
 from .limits import Limits, limits_of
 from .places import Places
 from .recorder import Recorder
+from .standins import missing
 from .training import Training
 from .variables import Variables
 
@@ -148,7 +150,7 @@ class _Run:
     def _run_script(self) -> tuple[str, dict[str, Any] | None]:
         launch = Launch(self._request, self._places)
         try:
-            launch.go()
+            self._launch(launch)
             threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter would: wait for its threads
         except SystemExit as stop:
             if stop.code is None or stop.code == 0:
@@ -160,6 +162,27 @@ class _Run:
 
     def _good_end(self) -> str:
         return "stopped" if self._training.left_a_fit else "finished"
+
+    def _launch(self, launch: Launch) -> None:
+        """Run the code; where that computes no gradient, exercise what it defines."""
+        wanted = [one["name"] for one in self._request["exercise"]]
+        try:
+            launch.go()
+        except ModuleNotFoundError:
+            # What is to be exercised may well not need it.
+            if not wanted or self._recorder.first is not None:
+                raise
+            missing.install(self._channel)
+            try:
+                launch.go()
+            except ModuleNotFoundError:
+                # Needed after all; but perhaps only by what the module does when it is run itself.
+                if self._places.namespace.keys().isdisjoint(wanted):
+                    raise
+        if wanted and self._recorder.first is None:
+            exercises = Exercises(self._request, self._channel, self._places, self._recorder)
+            gc.freeze()  # this, too, is not for the script to find
+            exercises.go()
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
         try:

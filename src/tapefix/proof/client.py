@@ -59,12 +59,21 @@ class RunRequest:
     argv: tuple[str, ...] = ()
     via: tuple[str, ...] = ()
     diagnose: bool = False
+    exercise: tuple[dict[str, Any], ...] = ()
     cwd: Path | None = None
     isolation: Isolation = "best-effort"
     limits: tuple[tuple[str, int], ...] = ()  # of `limits.Limits`, where they are to differ from the usual ones
 
 
-def run_request(path: Path, text: bytes, options: Options, *, seed: int = 0, diagnose: bool = False) -> RunRequest:
+def run_request(
+    path: Path,
+    text: bytes,
+    options: Options,
+    *,
+    seed: int = 0,
+    diagnose: bool = False,
+    exercise: tuple[dict[str, Any], ...] = (),
+) -> RunRequest:
     """The run of one text that the options of the command line ask for."""
     request = RunRequest(
         path,
@@ -76,6 +85,7 @@ def run_request(path: Path, text: bytes, options: Options, *, seed: int = 0, dia
         via=options.via,
         isolation=options.isolation,
         diagnose=diagnose,
+        exercise=() if options.via else exercise,
         cwd=options.cwd,
     )
     # A command that runs tests comes to an end by itself, and what comes late in it is as telling.
@@ -222,6 +232,7 @@ class ForkServer:
             "diagnose": request.diagnose,
             "isolation": request.isolation,
             "limits": dict(request.limits),
+            "exercise": list(request.exercise),
         }
         return json.dumps(message).encode() + b"\n"
 

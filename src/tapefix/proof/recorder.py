@@ -54,6 +54,8 @@ class Recorder:
         self.measuring = False  # while values are read here, which is no doing of the script
         self.quiet = False  # inside TensorFlow's own use of what is patched here
         self.fitting = ""  # fit or train_on_batch, while one is under way
+        self._seen: list[dict[str, Any]] | None = None
+        self.endless = False  # what is to be run is not over when its first gradients are known
         self.first: float | None = None
         self.on_gradient: Callable[[], None] = lambda: None
 
@@ -222,19 +224,19 @@ class Recorder:
             )
 
     def _send(self, kind: str, shape: Shape, step: int, value: float | None, sources: list[dict[str, Any]]) -> None:
-        self._channel.send(
-            kind,
-            {
-                "line": shape.place.line,
-                "function": shape.place.function,
-                "step": step,
-                "via": shape.via,
-                "target": value,
-                "target_kind": shape.target_kind,
-                "sources": sources,
-                "unlisted": shape.unlisted,
-            },
-        )
+        event = {
+            "line": shape.place.line,
+            "function": shape.place.function,
+            "step": step,
+            "via": shape.via,
+            "target": value,
+            "target_kind": shape.target_kind,
+            "sources": sources,
+            "unlisted": shape.unlisted,
+        }
+        if kind == "gradient" and self._seen is not None:
+            self._seen.append(event)
+        self._channel.send(kind, event)
 
     # ------------------------------------------------------------ values
 
@@ -315,10 +317,16 @@ class Recorder:
                 names.append(self._variables.name(known, variable))
         return names
 
+    def restart(self) -> list[dict[str, Any]]:
+        """Count computations from the first again; the list that what is sent from now on is also put into."""
+        self._sites.clear()
+        self._seen = []
+        return self._seen
+
     def settled(self, patience: float) -> bool:
         """Whether enough was seen: each site often enough, or left behind while another one goes on."""
         now = time.monotonic()
-        if self.first is None or now - self.first < patience:
+        if self.endless or self.first is None or now - self.first < patience:
             return False
         sites = list(self._sites.values())
         return any(s.count >= self._steps for s in sites) and all(

@@ -82,6 +82,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Exercise:
+    """A function or class that no script calls, exercised on made-up inputs.
+
+    `state` is ok, broken, or failed (no input runs: then `failure` says why). `inputs` says in words what on,
+    `choice` is what makes the child take the same inputs again; `first`: they were the first that were tried.
+    """
+
+    target: str
+    line: int
+    inputs: str
+    state: str
+    failure: str
+    choice: Any
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run of one version of the script with one seed.
 
@@ -99,6 +116,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     missing_protection: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    exercised: tuple[Exercise, ...] = ()
     output: str = field(default="", repr=False)
 
     @property
@@ -140,5 +158,6 @@ def run_from_json(data: dict[str, Any]) -> Run:
         warnings=tuple(data["warnings"]),
         missing_protection=tuple(data["missing_protection"]),
         notes=tuple(data["notes"]),
+        exercised=tuple(Exercise(**e) for e in data["exercised"]),
         output=data.get("output", ""),
     )

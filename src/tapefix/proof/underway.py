@@ -47,7 +47,11 @@ class Child:
             "warning": [],
             "break": [],
             "note": [],
+            "exercised": [],
         }
+        # What was measured while made-up inputs are tried, by the number of the attempt, and which one is under way.
+        self._tried: dict[int, list[tuple[str, Any]]] = {}
+        self._attempt = 0
 
     def take(self, data: bytes) -> None:
         """Take in what came through the pipe."""
@@ -68,12 +72,29 @@ class Child:
                 self.end = value
             elif kind in ("variables", "missing_protection"):
                 self.found[kind] = value
+            elif kind == "attempt":
+                self._attempt = value
+            elif self._attempt and kind in ("gradient", "traced", "loss"):
+                self._tried.setdefault(self._attempt, []).append((kind, value))
+            elif kind == "exercised":
+                self._exercised(value)
             else:
-                events = {"gradient": self.gradients, "traced": self.traced}.get(kind)
-                if events is None:
-                    events = self.found[kind]
-                if len(events) < MOST_EVENTS:
-                    events.append(value)
+                self._keep(kind, value)
+
+    def _keep(self, kind: str, value: Any) -> None:
+        events = {"gradient": self.gradients, "traced": self.traced}.get(kind)
+        if events is None:
+            events = self.found[kind]
+        if len(events) < MOST_EVENTS:
+            events.append(value)
+
+    def _exercised(self, value: dict[str, Any]) -> None:
+        """One target is done: of what was tried on it, one attempt counts."""
+        kept = self._tried.get(value.pop("attempt"), [])
+        self._tried, self._attempt = {}, 0
+        self._keep("exercised", value)
+        for kind, event in kept:
+            self._keep(kind, event)
 
     def take_output(self, data: bytes) -> None:
         """Keep the beginning and the end of what the script prints."""
@@ -98,6 +119,7 @@ class Child:
             "variables": self.found["variables"],
             "breaks": self.found["break"],
             "losses": self.found["loss"],
+            "exercised": self.found["exercised"],
             "warnings": self.found["warning"],
             "missing_protection": self.found["missing_protection"],
             "notes": self.found["note"],

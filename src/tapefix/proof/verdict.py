@@ -30,9 +30,13 @@ _NO_PROOF = {"ForkServer", "Isolation", "Forgery", "NeverImported"}
 class Problem:
     """One thing that is broken in a run. `subject` is the variable, or what failed; `line` where it was asked for."""
 
-    kind: str  # none, nan, inf, zero, loss, failure, empty
+    kind: str  # none, nan, inf, zero, loss, failure, empty, exercise
     subject: str
     line: int = 0
+
+    def concerns(self, targets: set[str]) -> bool:
+        """Is it that one of these could not be exercised?"""
+        return self.kind == "exercise" and self.subject.partition(":")[0] in targets
 
     def __str__(self) -> str:
         words = {
@@ -42,6 +46,7 @@ class Problem:
             "zero": f"every gradient at line {self.line} is exactly zero",
             "loss": f"the loss is {self.subject}",
             "failure": self.subject,
+            "exercise": f"no made-up input runs {self.subject}",
             "empty": f"the list of variables at line {self.line} is empty",
         }
         return words[self.kind]
@@ -90,6 +95,9 @@ def problems(run: Run) -> tuple[Problem, ...]:
         if value is not None and not math.isfinite(value):
             found[Problem("loss", "NaN" if math.isnan(value) else "infinite")] = None
             break
+    for one in run.exercised:
+        if one.state == "failed":
+            found[Problem("exercise", f"{one.target}: {one.failure}", one.line)] = None
     failure = failed(run)
     if failure is not None:
         found[failure] = None
@@ -129,6 +137,8 @@ def unmeasurable(run: Run) -> str | None:
     if run.end == "timeout":
         return f"it computed no gradient within {run.seconds:.0f} s"
     if run.end in ("finished", "stopped"):
+        for one in run.exercised:
+            return f"it is a module that runs nothing, and no made-up input runs {one.target}: {one.failure}"
         return "it computes no gradient when it is run"
     return None
 
@@ -145,8 +155,15 @@ def judge(before: Sequence[Run], after: Sequence[Run], promise: Promise) -> tupl
         if reason is not None:
             same = unmeasurable(before[0]) is not None
             return (Verdict.UNVERIFIED if same else Verdict.REFUTED), reason
+    unknown = _not_exercised(before)
     broken = [problem for run in before for problem in problems(run)]
     left = [problem for run in after for problem in strict_problems(run)]
+    # What no input ran before and none runs now is not measured; that does not speak against the rest.
+    left = [
+        problem for problem in left if not (problem.kind == "exercise" and problem.subject.split(":")[0] in unknown)
+    ]
+    unknown &= _not_exercised(after)
+    broken = [one for one in broken if not (one.kind == "exercise" and one.subject.split(":")[0] in unknown)]
     if left:
         return Verdict.REFUTED, str(left[0])
     if not any(run.gradients for run in after):
@@ -165,6 +182,10 @@ def judge(before: Sequence[Run], after: Sequence[Run], promise: Promise) -> tupl
         if not more and not _other_gradients(before, after):
             return Verdict.REFUTED, "the gradients are the same as before"
     return Verdict.VERIFIED, ""
+
+
+def _not_exercised(runs: Iterable[Run]) -> set[str]:
+    return {one.target for run in runs for one in run.exercised if one.state == "failed"}
 
 
 def strict_problems(run: Run) -> tuple[Problem, ...]:

@@ -95,6 +95,7 @@ class FullReporter(Reporter):
             block = [*self._text(title, "  "), *self._table("", proof)]
         else:
             block = self._table(title, proof)
+        block += [line for said in proof.exercised for line in self._text(f"exercised {said}", "    ")]
         if proof.verdict is not None:
             block[0] = block[0].replace(word, self.terminal.paint(word, _VERDICTS[proof.verdict]), 1)
         return block

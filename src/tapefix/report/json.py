@@ -97,6 +97,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
         "steps": proof.steps,
         "seeds": proof.seeds,
         "seconds": round(proof.seconds, 3),
+        "exercised": list(proof.exercised),
         "rows": [
             {
                 "name": row.name,
