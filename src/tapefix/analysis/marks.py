@@ -33,7 +33,7 @@ _OF_ARRAYS = {
     "ravel", "pop", "update", "std", "result",
 }  # fmt: skip
 # Operations that pick a target among what a network says.
-_CHOICES = {"reduce_max", "max", "maximum", "argmax", "one_hot", "stop_gradient"}
+CHOICES = {"reduce_max", "max", "maximum", "argmax", "one_hot", "stop_gradient"}
 # What keeps weights small: a part of the loss that says nothing about how the rest hangs on the model.
 DECAY = re.compile(r"decay|regulari[sz]", re.IGNORECASE)
 # Methods of a Keras model that work on what they are given, not on its weights.
@@ -235,7 +235,10 @@ class Walk:
             return self._detached(node, func, frame)
         arguments = [*node.args, *[k.value for k in node.keywords]]
         if self._runs_unit(func) or (
-            isinstance(func, ast.Name) and self.unit.model and "ref" in self.value(func, frame)
+            isinstance(func, ast.Name)
+            and self.unit.model
+            and "ref" in self.value(func, frame)
+            and not self._is_twin(func, self.objects.origins(func))
         ):
             return frozenset({"in" if self.recorded(node, frame) else "out"})
         if self.module.kinds.made(node) is not None:
@@ -350,7 +353,7 @@ class Walk:
         """Is this what the unit computes, as it is? Arithmetic with it may make a target, of Q-learning, say."""
         if not self.value(node, frame) or depth <= 0:
             return False
-        if any(isinstance(n, ast.BinOp) or self.module.op(n) in _CHOICES for n in ast.walk(node)):
+        if any(isinstance(n, ast.BinOp) or self.module.op(n) in CHOICES for n in ast.walk(node)):
             return False
         values = [
             d.value

@@ -81,7 +81,7 @@ class Moves:
                 if statement in moving or not any(s in moving for s in order[:i]):
                     continue
                 earlier = [s for s in order[:i] if s in moving]
-                if self._reads(statement, earlier) or self._disturbs(statement, earlier):
+                if self.reads(statement, earlier) or self._disturbs(statement, earlier):
                     moving.add(statement)
                     changed = True
         statements = [s for s in order if s in moving]
@@ -192,7 +192,7 @@ class Moves:
                 if statement in moving:
                     continue
                 later = [s for s in order[i + 1 :] if s in moving]
-                if later and (any(self._reads(s, [statement]) for s in later) or self._rebinds_reads(statement, later)):
+                if later and (any(self.reads(s, [statement]) for s in later) or self._rebinds_reads(statement, later)):
                     moving.add(statement)
                     changed = True
         statements = [s for s in order if s in moving]
@@ -223,7 +223,7 @@ class Moves:
             if d.scope is self.module.scope(self.block)
         }
 
-    def _reads(self, statement: ast.stmt, moving: list[ast.stmt]) -> bool:
+    def reads(self, statement: ast.stmt, moving: list[ast.stmt]) -> bool:
         """Does `statement` read, or change, what the moving statements make?"""
         definitions = self.definitions(moving)
         if any(d in definitions for name in _names_read(statement) for d in self.module.definitions(name)):

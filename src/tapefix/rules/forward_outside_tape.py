@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.marks import CHOICES
 from tapefix.analysis.moves import Moves, Plan
 from tapefix.codemods.edits import Edit, Insert, Move
 from tapefix.findings import Candidate, Finding
@@ -90,6 +91,7 @@ class ForwardPassOutsideTape(Rule):
             statement = moves.lift(definition.node)
             if statement is not None and statement not in wanted:
                 wanted.append(statement)
+        wanted = _without_targets(module, moves, wanted)
         if not wanted or not self._read_by_block(module, moves, wanted):
             return None
         if not certain and _same_calls(module, tape, wanted):
@@ -207,6 +209,21 @@ class ForwardPassOutsideTape(Rule):
             return None
         anchor, where = start_of(module, tape, set())
         return (Insert(module.span(anchor), where, "\n".join(lines)),)
+
+
+def _without_targets(module: Module, moves: Moves, wanted: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements that make the prediction, where others make its target (of Q-learning) from the same model."""
+    chosen = [s for s in wanted if any(module.op(n) in CHOICES for n in ast.walk(s))]
+    before, after = list(chosen), list(chosen)
+    for statement in sorted(wanted, key=_line, reverse=True):
+        if statement not in before and any(moves.reads(s, [statement]) for s in before):
+            before.append(statement)
+    for statement in sorted(wanted, key=_line):
+        if statement not in after and moves.reads(statement, after):
+            after.append(statement)
+    rest = [s for s in wanted if s not in before and s not in after]
+    runs = any(isinstance(n, ast.Call) and module.training.is_forward(n) for s in rest for n in ast.walk(s))
+    return rest if runs else wanted
 
 
 def _same_calls(module: Module, tape: Tape, statements: list[ast.stmt]) -> bool:
