@@ -98,6 +98,7 @@ class _Rewriter(cst.CSTTransformer):
         self._statements: dict[cst.CSTNode, ReplaceStatement | Delete] = {}
         self._inserts: dict[cst.CSTNode, list[tuple[str, Insert | str]]] = {}
         self._leaving: dict[cst.CSTNode, str] = {}
+        self._bare: set[cst.CSTNode] = set()
         self._wanted: dict[cst.CSTNode, cst.CSTNode] = {}
         self._replaced_parts: dict[cst.CSTNode, cst.CSTNode] = {}
         self._stack: list[cst.CSTNode] = []
@@ -134,6 +135,8 @@ class _Rewriter(cst.CSTTransformer):
                 assert node is not None
                 placeholder = _PLACEHOLDER.format(len(self._leaving))
                 self._leaving[node] = placeholder
+                if edit.bare:
+                    self._bare.add(node)
                 self._inserts.setdefault(anchor, []).append((edit.where, placeholder))
             self.undone.remove(edit)
 
@@ -216,7 +219,8 @@ class _Rewriter(cst.CSTTransformer):
             if made:
                 orphaned = []
             elif not orphaned:
-                orphaned = [line for line in new.leading_lines if line.comment is None]
+                bare = targets[0] in self._bare
+                orphaned = [line for line in new.leading_lines if bare or line.comment is None]
             result += made
         if not result:
             result = [cst.parse_statement("pass")]
@@ -244,7 +248,9 @@ class _Rewriter(cst.CSTTransformer):
         elif any(where in ("first", "last") for where, _ in inserted):
             middle = [self._inside(new, inserted)]
         if node in self._leaving:
-            self.moved[self._leaving[node]] = middle[0]
+            self.moved[self._leaving[node]] = (
+                middle[0].with_changes(leading_lines=[]) if node in self._bare else middle[0]
+            )
             middle = []
         before = [s for where, group in inserted if where == "before" for s in group]
         after = [s for where, group in inserted if where == "after" for s in group]

@@ -49,11 +49,15 @@ class Delete(NamedTuple):
 
 
 class Move(NamedTuple):
-    """The statements at `spans`, in their order, with their comments, go to a place relative to `anchor`."""
+    """The statements at `spans`, in their order, with the comments above them, go to a place relative to `anchor`.
+
+    `bare`: the comments stay, since they speak of what follows.
+    """
 
     spans: tuple[Span, ...]
     anchor: Span
     where: Where
+    bare: bool = False
 
 
 class AddImport(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from tapefix.analysis.recording import Road
     from tapefix.analysis.scopes import Def
     from tapefix.analysis.tapes import GradientCall, Tape
+
+
+_OF_TAPE = re.compile(r"tape|gradient|record|back-?prop", re.IGNORECASE)
 
 
 class ForwardPassOutsideTape(Rule):
@@ -239,7 +243,23 @@ def _same_calls(module: Module, tape: Tape, statements: list[ast.stmt]) -> bool:
 
 def start_edits(module: Module, moves: Moves, tape: Tape, plan: Plan) -> tuple[Edit, ...]:
     anchor, where = start_of(module, tape, moves.definitions(plan.statements))
-    return (Move(tuple(module.span(s) for s in plan.statements), module.span(anchor), where),)
+    spans = tuple(module.span(s) for s in plan.statements)
+    return (Move(spans, module.span(anchor), where, _is_of_tape(module, tape, plan.statements)),)
+
+
+def _is_of_tape(module: Module, tape: Tape, statements: list[ast.stmt]) -> bool:
+    """Does the comment above the statement speak of the tape that follows?"""
+    body = module.block(tape.block)
+    place = body.index(tape.block) if tape.block in body else 0
+    if len(statements) != 1 or place == 0 or body[place - 1] is not statements[0]:
+        return False
+    lines = module.text.splitlines()
+    above = []
+    for line in reversed(lines[: statements[0].lineno - 1]):
+        if not line.lstrip().startswith("#"):
+            break
+        above.append(line)
+    return _OF_TAPE.search(" ".join(above)) is not None
 
 
 def _what(module: Module, statement: ast.stmt) -> str:
