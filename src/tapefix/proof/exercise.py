@@ -123,10 +123,15 @@ class Exercises:
 
     def measure(self, tape: Any, loss: Any, sources: list[Any]) -> None:
         """Ask for gradients, which the recorder measures, and take a small step with them."""
-        gradients = tape.gradient(loss, sources)
-        for source, gradient in zip(sources, gradients):  # noqa: B905  (3.9)
-            if gradient is not None and bool(self._tf.reduce_all(self._tf.math.is_finite(gradient + 0))):
-                source.assign_sub(self._tf.cast(0.01 * self._tf.convert_to_tensor(gradient), source.dtype))
+        tf = self._tf
+        for source, gradient in zip(sources, tape.gradient(loss, sources)):  # noqa: B905  (3.9)
+            if gradient is None:
+                continue
+            step = tf.convert_to_tensor(gradient)
+            largest = tf.reduce_max(tf.abs(step))
+            if bool(tf.math.is_finite(largest)):
+                # No value moves far: that a step too long diverges would be no fault of the code.
+                source.assign_sub(tf.cast(0.001 * step / tf.maximum(largest, 1), source.dtype))
 
 
 class _Attempt:
