@@ -4,8 +4,8 @@
 
 First, the wall time of a proof (the script as it is and three candidates, two at a time) as a ratio to one plain
 `python script.py` that ends after the steps asked for, and to the part of it that comes after TensorFlow's import.
-Then what recording costs: the median time of a training step when it is recorded, as a ratio to the same step when it
-is not. Both with the Python that runs this file, in turns, so that a busy machine slows both alike.
+Then what recording costs: the median CPU time of a training step when it is recorded, as a ratio to the same step when
+it is not. Both with the Python that runs this file, in turns, so that a busy machine slows both alike.
 Exit status 1 when a proof takes more than 1.5 times a plain run, an eager step more than 1.3 times, or a compiled
 step more than 1.1 times as long.
 """
@@ -45,9 +45,9 @@ def step():
 {decorated}
 times = []
 for _ in range({count}):
-    before = time.perf_counter()
+    before = time.process_time()
     float(step())
-    times.append(time.perf_counter() - before)
+    times.append(time.process_time() - before)
 print("median", sorted(times[{count} // 4:])[{count} * 3 // 8])
 """
 FIT = """
