@@ -54,6 +54,14 @@ class Kinds:
             return "model"
         return None
 
+    def is_keras(self, node: ast.AST) -> bool:
+        """Does the text show that this model or layer is Keras'? (Other libraries have lists of the same name.)"""
+        if self.module.classes.is_self(node):
+            owner = self.module.class_of(node)
+            return owner is not None and self.module.classes.kind(owner) in ("model", "layer")
+        origins = self.module.objects.origins(node)
+        return bool(origins) and all(self.made(o) in ("model", "layer") for o in origins)
+
     def made(self, origin: ast.AST) -> str | None:
         """What a constructor call makes."""
         if not isinstance(origin, ast.Call):

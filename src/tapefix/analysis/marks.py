@@ -17,6 +17,7 @@ from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.sources import HOLDERS, Unit
 from tapefix.analysis.tapes import argument
 from tapefix.analysis.training import LOSS_NAME, PREDICTS, SCALES, VARIABLE_LISTS
+from tapefix.analysis.unit_use import UnitUse, unpacked
 
 if TYPE_CHECKING:
     from tapefix.analysis.recording import Recording
@@ -27,11 +28,6 @@ _NONE: Marks = frozenset()
 _DETACHING = {"numpy", "item", "tolist", "apply_gradients", "get_weights", *PREDICTS}
 _GRADIENTS = {"gradient", "jacobian", "batch_jacobian"}
 _DETACHING_CALLS = {"float", "int", "bool", "str", "keras.backend.eval", "keras.backend.get_value"}
-_OF_ARRAYS = {
-    "astype", "reshape", "mean", "sum", "max", "min", "copy", "flatten", "squeeze", "transpose", "format", "join",
-    "split", "shape", "batch", "append", "extend", "items", "keys", "values", "get", "index", "count", "cast", "clip",
-    "ravel", "pop", "update", "std", "result",
-}  # fmt: skip
 # Operations that pick a target among what a network says.
 CHOICES = {"reduce_max", "max", "maximum", "argmax", "one_hot", "stop_gradient"}
 # What keeps weights small: a part of the loss that says nothing about how the rest hangs on the model.
@@ -59,6 +55,7 @@ class Walk:
         self.module = recording.module
         self.objects = recording.objects
         self.unit = unit
+        self.use = UnitUse(self.module, unit)
         self.opaque = False
         self.outside: dict[Def, None] = {}
         self.writes: dict[ast.expr, None] = {}
@@ -107,7 +104,7 @@ class Walk:
         return known
 
     def _value(self, node: ast.expr, frame: Frame | None) -> Marks:
-        if node in self.unit.origins or self._is_unit(node):
+        if node in self.unit.origins or self.use.is_unit(node):
             return frozenset({"ref"})
         if isinstance(node, ast.Name):
             return _join(self.definition(d, frame) for d in self.module.definitions(node))
@@ -140,43 +137,6 @@ class Walk:
             return frozenset("cut" if mark == "cut" else "out" for mark in marks)
         return frozenset("in" if mark == "ref" else mark for mark in marks)
 
-    def _is_unit(self, node: ast.AST) -> bool:
-        """Is this expression the model, or the source, itself?"""
-        if isinstance(node, ast.Name):
-            return any(d in self.unit.definitions for d in self.module.definitions(node))
-        if isinstance(node, ast.Attribute):
-            if self.module.classes.is_self(node.value):
-                owner = self.module.class_of(node)
-                if owner in self.unit.classes and self.module.kinds.of(node) in (
-                    "model",
-                    "layer",
-                    "variable",
-                    "module",
-                ):
-                    return True
-            return (
-                isinstance(self.unit.node, ast.Attribute)
-                and ast.dump(node) == ast.dump(self.unit.node)
-                and self.module.class_of(node) is self.module.class_of(self.unit.node)
-            )
-        return False
-
-    def _runs_unit(self, func: ast.expr) -> bool:
-        """Does a call of `func` run the model, or a part of it?"""
-        if self._is_unit(func) or self.module.classes.is_self(func):
-            return self._is_unit(func) or self.module.class_of(func) in self.unit.classes
-        if not self.unit.model:
-            return False
-        if isinstance(func, ast.Attribute) and func.attr in ("call", "__call__"):
-            return self._runs_unit(func.value)
-        origins = self.objects.origins(func)
-        return any(origin in self.unit.origins for origin in origins) and not self._is_twin(func, origins)
-
-    def _is_twin(self, func: ast.expr, origins: list[ast.AST]) -> bool:
-        """Is this another model than the unit, made by the same helper?"""
-        one, two = self.objects.made_at(func), self.objects.made_at(self.unit.node)
-        return one is not None and two is not None and one != two and origins == self.objects.origins(self.unit.node)
-
     def _attribute(self, node: ast.Attribute, frame: Frame | None) -> Marks:
         if node.attr in NO_VALUE_ATTRIBUTES:
             return _NONE
@@ -185,7 +145,7 @@ class Walk:
             return self.value(node.value, frame)
         marks = _NONE
         for value, path in writes:
-            found = _join(self.value(part, None) for part in self._unpacked(value, path))
+            found = _join(self.value(part, None) for part in unpacked(self.module, value, path))
             if "out" in found:
                 self.writes[value] = None
             marks |= found
@@ -234,11 +194,11 @@ class Walk:
         if method in _DETACHING and isinstance(func, ast.Attribute):
             return self._detached(node, func, frame)
         arguments = [*node.args, *[k.value for k in node.keywords]]
-        if self._runs_unit(func) or (
+        if self.use.runs(func) or (
             isinstance(func, ast.Name)
             and self.unit.model
             and "ref" in self.value(func, frame)
-            and not self._is_twin(func, self.objects.origins(func))
+            and not self.use.is_twin(func, self.objects.origins(func))
         ):
             return frozenset({"in" if self.recorded(node, frame) else "out"})
         if self.module.kinds.made(node) is not None:
@@ -260,7 +220,7 @@ class Walk:
             marks |= self.value(func.value, frame)
         elif isinstance(func, ast.Call):
             marks |= self.value(func, frame)
-        if name is None and not marks & {"in", "ref"} and self._is_opaque(func) and self.recorded(node, frame):
+        if name is None and not marks & {"in", "ref"} and self.use.is_opaque(func) and self.recorded(node, frame):
             self.opaque |= not any(self._is_prediction(a, frame) for a in arguments)
         if name in HOLDERS or (name is None and method in ("append", "values", "items", "keys", "get", "copy", "pop")):
             return marks
@@ -283,7 +243,7 @@ class Walk:
             if callees:
                 return self._helper(node, callees, frame)
             marks = _join(self.value(a, frame) for a in [*node.args[:1], *[k.value for k in node.keywords]])
-            if self._runs_unit(func.value):
+            if self.use.runs(func.value):
                 marks |= {"in" if self.recorded(node, frame) else "out"}
         elif func.attr == "numpy":
             marks = self._operation(node, self.value(func.value, frame), frame)
@@ -317,7 +277,7 @@ class Walk:
         for callee in callees:
             inner = self._frame(callee, node, frame, recorded)
             for value in self.objects.returns.get(callee, []):
-                marks |= _join(self.value(part, inner) for part in self._unpacked(value, path))
+                marks |= _join(self.value(part, inner) for part in unpacked(self.module, value, path))
         if self.module.kinds.of(node.func) in ("model", "layer", "loss"):
             marks |= self._operation(node, _join(self.value(a, frame) for a in node.args), frame)
         return marks
@@ -364,37 +324,6 @@ class Walk:
         ]
         return all(self._is_prediction(v, frame, depth - 1) for v in values)
 
-    def _is_opaque(self, func: ast.expr) -> bool:
-        """May this call run code of which the module shows nothing, on an object that may hold the variables?"""
-        if isinstance(func, ast.Attribute) and func.attr in {*_OF_ARRAYS, *SCALES}:
-            return False
-        root: ast.expr = func
-        while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
-            root = root.func if isinstance(root, ast.Call) else root.value
-        if self._is_kept(func):
-            return False
-        if not isinstance(root, ast.Name) or self.module.kinds.of(func) is not None:
-            return False
-        if self.module.classes.is_self(root):
-            return True
-        return any(
-            d.kind in ("parameter", "import") for d in self.module.definitions(root)
-        ) and not self.objects.origins(root)
-
-    def _is_kept(self, func: ast.expr) -> bool:
-        """Something else that the unit's owner keeps, and calls: `self.target_network(x)` beside `self.network`."""
-        own = self.unit.node
-        if not isinstance(func, ast.Attribute) or not isinstance(own, ast.Attribute):
-            return False
-        if not self.module.classes.is_self(func.value) or not self.module.classes.is_self(own.value):
-            return False
-        holding = {ast.unparse(own), *(ast.unparse(v) for v in self._written(own))}
-        parts = [n for value in self._written(func) for n in ast.walk(value) if isinstance(n, ast.expr)]
-        return bool(parts) and not any(ast.unparse(n) in holding for n in parts)
-
-    def _written(self, node: ast.Attribute) -> list[ast.expr]:
-        return [v for value, path in self.objects.attribute_values(node) for v in self._unpacked(value, path)]
-
     # -------------------------------------------------------------- definitions
 
     def definition(self, definition: Def, frame: Frame | None) -> Marks:
@@ -436,13 +365,13 @@ class Walk:
             isinstance(value, ast.Call)
             and definition.path
             and definition.kind == "assign"
-            and not self._runs_unit(value.func)
+            and not self.use.runs(value.func)
         ):
             callees = self.objects.callees(value)
             if callees and self.module.call_name(value) is None:
                 return marks | self._helper(value, callees, frame, definition.path)
         if value is not None:
-            marks |= _join(self.value(v, frame) for v in self._unpacked(value, definition.path))
+            marks |= _join(self.value(v, frame) for v in unpacked(self.module, value, definition.path))
         if definition.kind == "augment" and not isinstance(definition.value, (ast.List, ast.Tuple, ast.ListComp)):
             return self._operation(definition.node, marks, frame)
         return marks
@@ -461,11 +390,6 @@ class Walk:
         if position < len(frame.call.args):
             found.append(frame.call.args[position])
         return found
-
-    def _unpacked(self, value: ast.expr, path: tuple[int, ...]) -> list[ast.expr]:
-        if path and isinstance(value, ast.Call) and self.module.call_name(value) not in ("zip", "enumerate"):
-            return [value]  # never into a helper without the frame of its call
-        return [v for v in self.module.flow.unpacked(value, path) if isinstance(v, ast.expr)]
 
 
 def _join(marks: object) -> Marks:

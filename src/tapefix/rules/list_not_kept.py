@@ -59,7 +59,7 @@ class ListNotKept(Rule):
             if not (isinstance(listed, ast.Attribute) and listed.attr in VARIABLE_LISTS):
                 continue
             statement = module.parent(call)
-            if not isinstance(statement, ast.Expr) or module.kinds.of(listed.value) not in ("model", "layer"):
+            if not isinstance(statement, ast.Expr) or not module.kinds.is_keras(listed.value):
                 continue
             if any(n.attr == listed.attr and not isinstance(n.ctx, ast.Load) for n in module.each(ast.Attribute)):
                 continue  # a list of the author's own

@@ -294,7 +294,8 @@ class WrongSources(Rule):
             return
         origins = module.objects.origins(watch.args[0])
         if not origins or not all(
-            isinstance(o, ast.Attribute) and o.attr in VARIABLE_LISTS and _is_keras(module, o.value) for o in origins
+            isinstance(o, ast.Attribute) and o.attr in VARIABLE_LISTS and module.kinds.is_keras(o.value)
+            for o in origins
         ):
             return
         edits: list[Edit] = [Delete(module.span(statement))]
@@ -321,12 +322,3 @@ def _is_plain(node: ast.expr) -> bool:
     while isinstance(node, ast.Attribute):
         node = node.value
     return isinstance(node, ast.Name)
-
-
-def _is_keras(module: Module, node: ast.expr) -> bool:
-    """Does the text show that this is made by Keras? (Other libraries have lists of the same name.)"""
-    if module.classes.is_self(node):
-        owner = module.class_of(node)
-        return owner is not None and module.classes.kind(owner) in ("model", "layer")
-    origins = module.objects.origins(node)
-    return bool(origins) and all(module.kinds.made(o) in ("model", "layer") for o in origins)
