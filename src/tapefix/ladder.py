@@ -22,7 +22,7 @@ from tapefix.proof.client import Runner, run_request
 from tapefix.proof.run import Run
 from tapefix.proof.table import rows
 from tapefix.proof.targets import Target, targets
-from tapefix.proof.verdict import Problem, Promise, judge, problems, unmeasurable
+from tapefix.proof.verdict import Problem, Promise, is_other_value, judge, problems, unmeasurable
 from tapefix.relocate import relocate
 from tapefix.repair import ROUNDS, Inspector, Options, static_result, why_not
 from tapefix.text.source import Source
@@ -67,7 +67,7 @@ class Ladder:
         self.options = options
         self.progress = progress
         self.seeds: tuple[int, ...] = SEEDS[:1]
-        self._runs: dict[tuple[str, int], Future[Run]] = {}
+        self._runs: dict[tuple[str, int, bool], Future[Run]] = {}
         self._reasons: dict[tuple[str, str, str], Attempt] = {}
         self._done: list[tuple[Finding, Candidate]] = []
         self._trials = 0
@@ -77,11 +77,11 @@ class Ladder:
 
     # -------------------------------------------------------------- runs
 
-    def start(self, text: str, seed: int = 0) -> Future[Run]:
-        """A run of `text`, under way or done."""
-        key = (text, seed)
+    def start(self, text: str, seed: int = 0, *, plain: bool = False) -> Future[Run]:
+        """A run of `text`, under way or done. The first run of the original is diagnosed, if it is not to be plain."""
+        diagnose = text == self.source.text and seed == 0 and not plain
+        key = (text, seed, diagnose)
         if key not in self._runs:
-            diagnose = text == self.source.text and seed == 0
             self._runs[key] = self.server.submit(
                 run_request(
                     Path(self.path),
@@ -261,6 +261,8 @@ class Ladder:
         )
         # One seed tells most of what is wrong with a repair, and then the others need not be run.
         runs: tuple[Run, ...] = (self.start(text).result(),)
+        if promise.keeps_value and is_other_value(before[:1], runs):
+            before, current = self._as_drawn(before), self._as_drawn(current)
         verdict, reason = judge([*before[:1]] if not promise.silent else [*current[:1]], runs, promise)
         if len(self.seeds) > 1 and (verdict is Verdict.VERIFIED or reason == "nothing was measured broken before"):
             runs = self.measure(text)
@@ -277,6 +279,15 @@ class Ladder:
             return trial
         smaller = self._try(compose(text, fewer).text, fewer, before, current)
         return smaller if smaller.verdict is Verdict.VERIFIED else trial
+
+    def _as_drawn(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """Runs with the losses that the original has when it is not diagnosed.
+
+        A diagnosis runs graphs eagerly, where tf.random draws other numbers: a loss with noise in it is another one.
+        """
+        diagnosed = self.start(self.source.text).result()
+        plain = self.start(self.source.text, plain=True).result()
+        return [plain if run is diagnosed and plain.gradients else run for run in runs]
 
     def _smallest(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
         """Leaves out the suspicions that the repair does not need."""
@@ -355,6 +366,8 @@ class Ladder:
             outcomes.append(Outcome(place, attempts, None, Verdict.REFUTED if attempts else None, said))
         if any(o.finding.code != MEASURED for o in outcomes):
             outcomes = [o for o in outcomes if o.finding.code != MEASURED]
+        if (self.source.text, SEEDS[0], False) in self._runs:
+            before = self._as_drawn(before)
         runs = [*before, *after]
         proof = Proof(
             rows(before, after if changed else ()),

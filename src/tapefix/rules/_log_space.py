@@ -7,17 +7,14 @@ rounds to 1. Carried inside, it never sees such an argument. Names are looked th
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
-from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression, ReplaceStatement
-from tapefix.findings import Span
-from tapefix.rules._numeric import one_minus
+from tapefix.rules._log_edits import Collected
+from tapefix.rules._log_helpers import Twin, helper_of, spliced, twin_name
+from tapefix.rules._numeric import is_number, one_minus
 from tapefix.rules._spelling import Spelling
-
-if TYPE_CHECKING:
-    from tapefix.analysis.module import Module
 
 _REDUCTIONS = ("reduce_sum", "sum", "reduce_prod", "prod")
 _DEPTH = 10
@@ -35,20 +32,8 @@ class Inward(NamedTuple):
         return f"({self.text})" if self.is_sum else self.text
 
 
-class LogSpace:
+class LogSpace(Collected):
     """Rewrites the logs of one function. Collect with `rewrite`, then take `edits`."""
-
-    def __init__(self, module: Module, spelling: Spelling) -> None:
-        self.module = module
-        self.spelling = spelling
-        self.parts: dict[str, Span] = {}
-        self._hoisted: dict[ast.AST, str] = {}
-        self._hoists: dict[ast.stmt, tuple[ast.expr, str]] = {}
-        self._twins: dict[Def, str] = {}
-        self._twin_edits: dict[Def, tuple[ast.stmt, str]] = {}
-        self._replaced: list[tuple[ast.expr, str]] = []
-        self._looked_through: list[Def] = []
-        self._kept: list[ast.expr] = []
 
     # -------------------------------------------------------------- what the rules ask
 
@@ -62,91 +47,10 @@ class LogSpace:
         self._replaced.append((log, made.text))
         return made.kinds
 
-    def _state(self) -> tuple[Any, ...]:
-        tables = (
-            self.parts,
-            self._hoisted,
-            self._hoists,
-            self._twins,
-            self._twin_edits,
-            self._looked_through,
-            self._kept,
-        )
-        return tuple(table.copy() for table in tables)
-
-    def _restore(self, state: tuple[Any, ...]) -> None:
-        (
-            self.parts,
-            self._hoisted,
-            self._hoists,
-            self._twins,
-            self._twin_edits,
-            self._looked_through,
-            self._kept,
-        ) = state
-
     def kinds(self, inner: ast.expr) -> frozenset[str]:
         """What the log of `inner` could be taken through."""
         made = LogSpace(self.module, Spelling(self.module))._log(inner, False, _DEPTH)
         return made.kinds if made is not None else frozenset()
-
-    def edits(self) -> tuple[Edit, ...]:
-        edits: list[Edit] = [
-            ReplaceExpression(self.module.span(node), text, self._used(text)) for node, text in self._replaced
-        ]
-        gone = self._unused()
-        for definition, (statement, text) in self._twin_edits.items():
-            span = self.module.span(statement)
-            if definition in gone:
-                edits.append(ReplaceStatement(span, text, self._used(text)))
-            else:
-                edits.append(Insert(span, "after", text, self._used(text)))
-        for statement, (value, name) in self._hoists.items():
-            span = self.module.span(statement)
-            template = f"{name} = $value"
-            if any(self.module.statement(d.node) is statement for d in gone):
-                edits.append(ReplaceStatement(span, template, {"value": self.module.span(value)}))
-            else:
-                edits.append(Insert(span, "before", template, {"value": self.module.span(value)}))
-                edits += self._call_with(value, name)
-        for definition in gone:
-            statement = self.module.statement(definition.node)
-            if definition not in self._twin_edits and statement not in self._hoists:
-                edits.append(Delete(self.module.span(statement)))
-        return (*edits, *self.spelling.imports)
-
-    def _call_with(self, value: ast.expr, name: str) -> list[Edit]:
-        """The call of which `value` is the first argument, now with the name that was given to it."""
-        call = self.module.parent(value)
-        if not isinstance(call, ast.Call):
-            return []
-        others = [(f"a{i}", a, "") for i, a in enumerate(call.args[1:])]
-        others += [(f"k{i}", k.value, f"{k.arg}=") for i, k in enumerate(call.keywords) if k.arg is not None]
-        rest = "".join(f", {keyword}${hole}" for hole, _, keyword in others)
-        parts = {hole: self.module.span(node) for hole, node, _ in others}
-        return [ReplaceExpression(self.module.span(call), f"{self.module.source(call.func)}({name}{rest})", parts)]
-
-    def _used(self, text: str) -> dict[str, Span]:
-        return {name: span for name, span in self.parts.items() if f"${name}" in text}
-
-    def _unused(self) -> list[Def]:
-        """Definitions of looked-through names that nothing reads any more."""
-        gone: list[Def] = []
-        places: list[ast.AST] = [node for node, _ in self._replaced]
-        for _ in range(len(self._looked_through)):
-            statements = [self.module.statement(d.node) for d in gone]
-            for definition in self._looked_through:
-                if definition in gone:
-                    continue
-                if not any(self._is_read(use, [*places, *statements]) for use in definition.uses):
-                    gone.append(definition)
-        return gone
-
-    def _is_read(self, use: ast.Name, replaced: list[ast.AST]) -> bool:
-        """Does the new text still read a name at this place?"""
-        if any(self.module.inside(use, kept) for kept in self._kept):
-            return True
-        return not any(self.module.inside(use, place) for place in replaced)
 
     # -------------------------------------------------------------- the log of an expression
 
@@ -199,7 +103,9 @@ class LogSpace:
     def _of_call(self, node: ast.Call, through: bool, depth: int) -> Inward | None:
         operation = self._operation(node)
         first = node.args[0] if node.args else None
-        if operation is None or first is None or isinstance(first, ast.Starred):
+        if operation is None:
+            return self._of_density(node, through)
+        if first is None or isinstance(first, ast.Starred):
             return None
         if operation == "exp":
             inner = self._leaf(first, through, "exponent")
@@ -229,6 +135,36 @@ class LogSpace:
                 return None
             return Inward(f"{self.module.source(node.func)}({made.text}{self._other_arguments(node)})", made.kinds)
         return None
+
+    def _of_density(self, node: ast.Call, through: bool) -> Inward | None:
+        """A density that a helper of this module or a distribution computes, which has the log of it, too."""
+        func = node.func
+        found = helper_of(self.module, node) if not self._in_helper else None
+        if found is not None:
+            twin = self._helpers.get(found[0]) or self._twin_of(*found)
+            if twin is None:
+                return None
+            self._helpers[found[0]] = twin
+            self._helped.append(node)
+            name, kinds = twin.name, twin.kinds
+        elif isinstance(func, ast.Attribute) and func.attr == "prob" and self.module.name(func) is None:
+            name, kinds = "log_prob", frozenset({"exp", "density"})
+        else:
+            return None
+        texts = [self._leaf(value, through, "argument") for value in node.args]
+        named = [(k.arg, self._leaf(k.value, through, "argument")) for k in node.keywords]
+        if any(text is None for text in [*texts, *[text for _, text in named]]) or any(k is None for k, _ in named):
+            return None
+        if isinstance(func, ast.Attribute):
+            name = f"{self.module.source(func.value)}.{name}"
+        return Inward(f"{name}({', '.join([*map(str, texts), *[f'{k}={text}' for k, text in named]])})", kinds)
+
+    def _twin_of(self, function: ast.FunctionDef, returned: ast.expr) -> Twin | None:
+        inner = LogSpace(self.module, self.spelling, in_helper=True)
+        kinds = inner.rewrite(returned, returned)
+        name = twin_name(self.module, function)
+        made = spliced(self.module, function, inner.edits(), name) if "exp" in kinds else None
+        return Twin(name, *made, kinds | {"density"}) if made is not None else None
 
     def _of_operation(self, node: ast.BinOp, through: bool, depth: int) -> Inward | None:
         if isinstance(node.op, (ast.Mult, ast.Div)):
@@ -289,6 +225,10 @@ class LogSpace:
         inner = self._leaf(node, through, "value")
         if inner is None:
             return None
+        numpy = self.module.aliases.get("np")
+        if numpy is not None and is_number(self.module, node):
+            # In TensorFlow the log of a NumPy number is a float64, which no float32 is added to.
+            return Inward(f"{numpy}.log({inner})")
         found = self.module.ranges.of(node)
         if not found.positive:
             inner = self.spelling.at_least(inner, self.spelling.epsilon)

@@ -117,6 +117,30 @@ def root_name(node: ast.AST) -> ast.Name | None:
     return node if isinstance(node, ast.Name) else None
 
 
+def is_number(module: Module, node: ast.expr, depth: int = 6) -> bool:
+    """Is the value a plain number of Python or NumPy, such as `1 / np.sqrt(2 * np.pi)` under a name?"""
+    if depth <= 0:
+        return False
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, (int, float))
+    if isinstance(node, ast.UnaryOp):
+        return is_number(module, node.operand, depth - 1)
+    if isinstance(node, ast.BinOp):
+        return is_number(module, node.left, depth - 1) and is_number(module, node.right, depth - 1)
+    if isinstance(node, ast.Call):
+        from_numbers = (module.call_name(node) or "").startswith(("np.", "math."))
+        return from_numbers and not node.keywords and all(is_number(module, a, depth - 1) for a in node.args)
+    if isinstance(node, ast.Attribute):
+        return module.name(node) in ("np.pi", "np.e", "math.pi", "math.e", "math.tau")
+    if isinstance(node, ast.Name):
+        found = module.definitions(node)
+        return bool(found) and all(
+            d.kind == "assign" and not d.path and d.value is not None and is_number(module, d.value, depth - 1)
+            for d in found
+        )
+    return False
+
+
 def one_minus(node: ast.AST) -> ast.expr | None:
     """`p` of `1 - p`."""
     if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # How steep a sigmoid in place of a step is.
 STEEPNESS = 10
 _EQUALITIES = ("equal", "not_equal")
+_RANDOM = re.compile(r"(^|\.)random(_uniform|_normal|_bernoulli)?(\.|$)")
 
 
 class Cut(NamedTuple):
@@ -104,6 +106,20 @@ def _after(module: Module, node: ast.expr) -> set[Vertex]:
             seen.add(vertex)
             queue.extend(module.cuts.uses(vertex))
     return seen
+
+
+def draws(module: Module, node: ast.expr, depth: int = 6) -> bool:
+    """Is random noise added to the value where it is computed?"""
+    if depth <= 0:
+        return False
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        return draws(module, node.left, depth - 1) or draws(module, node.right, depth - 1)
+    if isinstance(node, ast.Call) and module.op(node) in ("add", "subtract"):
+        return any(draws(module, value, depth - 1) for value in node.args[:2])
+    if isinstance(node, ast.Name):
+        values = [d.value for d in module.definitions(node) if d.kind == "assign"]
+        return any(isinstance(v, (ast.BinOp, ast.Call)) and draws(module, v, depth - 1) for v in values)
+    return isinstance(node, ast.Call) and _RANDOM.search(module.call_name(node) or "") is not None
 
 
 def is_turned_round(module: Module, node: ast.expr) -> bool:

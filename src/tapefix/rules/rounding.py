@@ -13,6 +13,7 @@ from tapefix.rules._soft import (
     comparison_around,
     counts,
     cuts,
+    draws,
     first_argument,
     starves,
     straight_through,
@@ -114,7 +115,9 @@ class Rounding(Rule):
             # Rounded predictions inside a loss are a metric's way to count: the soft form is what is meant. A layer's
             # codes, and a loss that is rounded as a whole, are to stay the numbers that they are.
             keeps = cut.effect == "layer" or _in_layer(module, node) or _is_aggregate(module, inner)
-            ladder = [estimator, removal] if keeps else [removal, estimator]
+            # Noise under a floor makes it a draw, of 0 or 1 say: without the floor nothing is drawn any more.
+            drawn = draws(module, inner)
+            ladder = [estimator] if drawn else [estimator, removal] if keeps else [removal, estimator]
         return [*found, *ladder]
 
 
