@@ -181,10 +181,11 @@ class Cuts:
         return self.backward([*losses, *outputs])
 
     def blamed(self) -> dict[ast.expr, str]:
-        """The cutting operations between alive values and losses, and what each does: `loss`, `term`, `layer`, `maybe`.
+        """The cutting operations between alive values and losses, and what each does.
 
         `loss`: all of a loss is cut off; `term`: a term of a sum; `layer`: the output of a layer, or of what may be
-        a loss; `maybe`: something else, often a mask or a weight, which is right.
+        a loss; `weight`: a weight of a layer, though the layer's input lives; `maybe`: something else, often a mask
+        or a factor, which is right.
         """
         found: dict[ast.expr, str] = {}
         behind_dead = self.backward(self.dead_losses)
@@ -201,9 +202,37 @@ class Cuts:
                 found[node] = "layer"
             elif any(self._is_term(vertex) for vertex in after):
                 found[node] = "term"
+            elif node in self._starving:
+                found[node] = "weight"
             else:
                 found[node] = "maybe"
         return found
+
+    @cached_property
+    def _starving(self) -> set[Vertex]:
+        """The cuts that alone stand between a weight of a layer and the layer's output."""
+        found: set[Vertex] = set()
+        for weight in self.module.training.parameters:
+            if not isinstance(weight, ast.Call) or not self._is_weight(weight):
+                continue
+            living = self._forward([weight], False)
+            if living & (self._targets[0] | self._targets[1]) or any(map(self._is_assigned, living)):
+                continue
+            found |= {v for value in living for v in self.flow.uses(value) if self.kind(v) is not None}
+        return found
+
+    def _is_weight(self, call: ast.Call) -> bool:
+        """`add_weight`, or a variable that starts from random numbers: no counter, and no switch."""
+        if getattr(call.func, "attr", "") == "add_weight":
+            return True
+        value = argument(call, 0, "initial_value")
+        names = [self.module.call_name(n) or "" for n in ast.walk(value)] if value is not None else []
+        return any("random" in name or ".initializers." in name for name in names)
+
+    def _is_assigned(self, vertex: Vertex) -> bool:
+        """`self.count.assign_add(1)`: what is updated by hand is no weight that trains."""
+        parent = None if isinstance(vertex, Def) else self.module.parent(vertex)
+        return isinstance(parent, ast.Attribute) and parent.attr.startswith(("assign", "scatter_"))
 
     def _dead_after(self, node: ast.expr) -> set[Vertex]:
         """The dead values that are computed from a cut one."""

@@ -101,6 +101,11 @@ class Detours:
             if prediction is not None:
                 values: list[Vertex] = list(self.objects.returns.get(function, []))
                 yield Target(values, nothing, "fit" if known == "compile" else "class", function, {prediction})
+        for function in self.training.regularizers:
+            weights: set[Vertex] = {
+                d for p in self.objects.parameters(function)[:1] for d in self.module.reaching.bindings.get(p, [])
+            }
+            yield Target(list(self.objects.returns.get(function, [])), nothing, "class", function, weights)
         for function, seeds in self.module.named_losses.functions.items():
             yield Target(
                 list(self.objects.returns.get(function, [])), Asked(self.module, None), "named", function, seeds
@@ -233,6 +238,18 @@ class Detours:
             node = state.vertex
             if isinstance(node, ast.Call) and self._candidates.get(node) in ("operation", "export"):
                 self.beside.add(node)
+        self.beside |= self._asked_in_python(given)
+
+    def _asked_in_python(self, given: set[Def]) -> set[ast.Call]:
+        """Exports of a graph's tensors that only a Python branch asks for: `if K.get_value(count) > 0:`."""
+        found: set[ast.Call] = set()
+        functions = {d.scope.node for d in given}
+        for node in self._candidates:
+            if not isinstance(node, ast.Call) or self._candidates[node] != "export" or node in self.found:
+                continue
+            if self.module.function(node) in functions and given & self.module.flow.backward([node]):
+                found.add(node)
+        return found
 
     def _graph_parameters(self, target: Target) -> list[ast.arg]:
         """The parameters of what Keras or tf.function runs as a graph."""

@@ -18,6 +18,13 @@ _TRUTH = re.compile(r"^(y_?true|true|labels?|targets?|y|truth|y_?t|real|gt)$", r
 _PREDICTION = re.compile(r"^(y_?pred\w*|pred\w*|logits?|outputs?|y_?hat|y_?p|probs?|p)$", re.IGNORECASE)
 LOSS_NAME = re.compile(r"loss|cost|objective|nll|likelihood|entropy|(^|_)b?ce($|_)|focal|divergence", re.IGNORECASE)
 VARIABLE_LISTS = {"trainable_variables", "trainable_weights", "variables", "weights"}
+REGULARIZED = (
+    "kernel_regularizer",
+    "bias_regularizer",
+    "activity_regularizer",
+    "embeddings_regularizer",
+    "regularizer",
+)
 # Methods of a model that run it in a loop of their own and give arrays.
 PREDICTS = ("predict", "predict_on_batch")
 # Methods of an optimizer of mixed precision that give the loss back, scaled.
@@ -132,6 +139,23 @@ class Training:
                         found[origin] = "lambda"
         return found
 
+    @cached_property
+    def regularizers(self) -> list[Function]:
+        """What Keras calls with a weight, or with an output of a layer, and adds to the loss."""
+        if "egularizer" not in self.module.text:
+            return []
+        found: list[Function] = []
+        for node in self.module.classes.by_name.values():
+            if any(self.module.name(base) == "keras.regularizers.Regularizer" for base in node.bases):
+                method = self.module.classes.method(node, "__call__")
+                found += [method] if method is not None else []
+        for call in self.module.calls:
+            for keyword in call.keywords:
+                if keyword.arg in REGULARIZED:
+                    origins = self.objects.origins(keyword.value)
+                    found += [o for o in origins if isinstance(o, (ast.FunctionDef, ast.Lambda)) and o not in found]
+        return found
+
     # -------------------------------------------------------------- seeds of the flow
 
     @cached_property
@@ -165,6 +189,9 @@ class Training:
             parameters = self.objects.parameters(function)
             if parameters and kind in ("layer", "lambda"):
                 found += self.module.reaching.bindings.get(parameters[0], [])
+        for function in self.regularizers:
+            for parameter in self.objects.parameters(function)[:1]:
+                found += self.module.reaching.bindings.get(parameter, [])
         return found
 
     def _names(self, node: ast.expr) -> list[Vertex]:
@@ -191,7 +218,7 @@ class Training:
     @cached_property
     def recorded_functions(self) -> set[Function]:
         """Functions whose operations a tape (or fit) records: losses, forward methods, and all that these call."""
-        found: set[Function] = {*self.losses, *self.forward_methods}
+        found: set[Function] = {*self.losses, *self.forward_methods, *self.regularizers}
         queue = list(found)
         for tape in self.module.tapes.tapes:
             for statement in tape.block.body:
@@ -236,7 +263,7 @@ class Training:
     def targets(self) -> list[Vertex]:
         """Values of which a gradient is taken: tape targets, losses' results, layers' outputs, add_loss, minimize."""
         found: list[Vertex] = [gradient.target for gradient in self.module.tapes.gradients]
-        for function in [*self.losses, *self.forward_methods]:
+        for function in [*self.losses, *self.forward_methods, *self.regularizers]:
             found += self.objects.returns.get(function, [])
         for call in self.module.calls:
             if self.module.call_name(call) in ("tf.gradients", "keras.backend.gradients", "tf.compat.v1.gradients"):

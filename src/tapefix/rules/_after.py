@@ -10,6 +10,7 @@ from tapefix.analysis.detours import Detour
 from tapefix.analysis.exports import CHANGERS, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
+from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.rules._detour_edits import constant, edits_for
 from tapefix.rules._numpy_calls import replaced, translated_method
@@ -34,6 +35,7 @@ def followers(module: Module, *, certain: bool) -> list[Edit]:
         if vertex not in handled:
             edits += _on_path(module, vertex, tensors)
     edits += _beside(module, handled)
+    edits += _branches(module, handled)
     edits += _likes(module, tensors)
     data = list(data_casts(module, handled))
     arrays = {e.parts["call"] for e in data if isinstance(e, ReplaceExpression) and "call" in e.parts}
@@ -48,6 +50,24 @@ def _beside(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
         kind = exit_kind(module, call)
         if kind is not None and module.function(call) in functions:
             yield from edits_for(module, Detour(call, kind, "factor", certain=True, silent=False)) or []
+
+
+def _branches(module: Module, handled: set[ast.expr]) -> Iterator[Edit]:
+    """A branch of a compiled loss on what is a tensor now: Python cannot take it in a graph, tf.function can."""
+    converted = {*handled, *module.detours.beside}
+    functions = {module.function(node) for node in converted}
+    branching = {
+        module.function(node)
+        for node in module.all(ast.If, ast.IfExp, ast.While)
+        if module.function(node) in functions and converted & module.flow.backward([node.test])  # type: ignore[attr-defined]
+    }
+    for call in module.calls if branching else ():
+        if not isinstance(call.func, ast.Attribute) or call.func.attr != "compile":
+            continue
+        loss = argument(call, 1, "loss")
+        for item in loss.elts if isinstance(loss, (ast.List, ast.Tuple)) else [loss] if loss is not None else []:
+            if any(function in branching for function in module.training.loss_functions(item)):
+                yield replaced(module, item, "tf.function($x)", {"x": module.span(item)})
 
 
 def _on_path(module: Module, vertex: ast.expr, tensors: set[Vertex]) -> Iterator[Edit]:

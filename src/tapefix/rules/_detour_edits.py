@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import argument
-from tapefix.codemods.edits import Edit, Insert, ReplaceExpression, ReplaceStatement
+from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression, ReplaceStatement
 from tapefix.rules._numpy_calls import cast, drawn, is_float64, operation_name, replaced, translated
 from tapefix.rules._numpy_dtypes import float32, float64
 from tapefix.rules._numpy_table import BINARY, MIXED, STRICT
@@ -69,7 +69,7 @@ def _export(module: Module, call: ast.Call) -> list[Edit] | None:
     func = call.func
     name = module.call_name(call)
     if name is None and isinstance(func, ast.Attribute):
-        return [ReplaceExpression(module.span(call), "$x", {"x": module.span(func.value)})]
+        return [without(module, call, func.value)]
     if not call.args:
         return None
     value = call.args[0]
@@ -92,7 +92,20 @@ def _export(module: Module, call: ast.Call) -> list[Edit] | None:
             return [replaced(module, call, "tf.convert_to_tensor($x)" if nested else "tf.stack($x)", parts)]
         if not module.objects.origins(value) or any(isinstance(o, _LISTS) for o in module.objects.origins(value)):
             return [replaced(module, call, "tf.convert_to_tensor($x)", parts)]
-    return [ReplaceExpression(module.span(call), "$x", parts)]
+    return [without(module, call, value)]
+
+
+def without(module: Module, call: ast.Call, value: ast.expr) -> Edit:
+    """Only the value that a call converts; `x = x.numpy()` goes as a whole."""
+    statement = module.parent(call)
+    if (
+        isinstance(statement, ast.Assign)
+        and isinstance(value, ast.Name)
+        and [ast.unparse(target) for target in statement.targets] == [value.id]
+        and len(module.block(statement)) > 1
+    ):
+        return Delete(module.span(statement))
+    return ReplaceExpression(module.span(call), "$x", {"x": module.span(value)})
 
 
 def _predict(module: Module, call: ast.Call) -> list[Edit] | None:

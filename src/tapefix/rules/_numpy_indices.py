@@ -53,11 +53,7 @@ def _pair(module: Module, node: ast.Subscript, index: ast.Tuple) -> Iterator[Edi
     items = index.elts
     parts = {"x": module.span(node.value)}
     first, last = items[0], items[-1]
-    if (
-        len(items) == 2
-        and module.call_name(first) in ("np.arange", "range", "tf.range")
-        and not isinstance(last, (ast.Slice, ast.Constant))
-    ):
+    if len(items) == 2 and _counts_rows(module, first) and not isinstance(last, (ast.Slice, ast.Constant)):
         parts["i"] = module.span(last)
         yield replaced(module, node, "tf.gather($x, $i, axis=1, batch_dims=1)", parts)
         return
@@ -70,6 +66,19 @@ def _pair(module: Module, node: ast.Subscript, index: ast.Tuple) -> Iterator[Edi
         parts["i"] = module.span(last)
         dotted = isinstance(first, ast.Constant)
         yield replaced(module, node, f"tf.gather($x, $i, axis={-1 if dotted else len(items) - 1})", parts)
+
+
+def _counts_rows(module: Module, node: ast.expr) -> bool:
+    """`np.arange(n)`, also under a name: one position in each row."""
+    if isinstance(node, ast.Name):
+        values = [d.value for d in module.definitions(node) if d.kind == "assign" and not d.path]
+        return 0 < len(values) == len(module.definitions(node)) and all(
+            isinstance(value, ast.Call) and _counts_rows(module, value) for value in values
+        )
+    if isinstance(node, ast.Call) and module.call_name(node) == "list" and len(node.args) == 1:
+        node = node.args[0]
+    named = module.call_name(node) in ("np.arange", "range", "tf.range")
+    return named and isinstance(node, ast.Call) and len(node.args) == 1
 
 
 def _whole(node: ast.expr) -> bool:

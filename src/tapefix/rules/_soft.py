@@ -32,11 +32,11 @@ class Cut(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        return self.effect in ("loss", "term")
+        return self.effect in ("loss", "term", "weight")
 
     @property
     def silent(self) -> bool:
-        return self.effect == "term"
+        return self.effect in ("term", "weight")
 
 
 def cuts(module: Module, *kinds: str) -> Iterator[Cut]:
@@ -84,17 +84,23 @@ def starves(cut: Cut) -> str:
         "loss": "it cuts the loss off from every variable",
         "term": "this term of the loss does not train anything",
         "layer": "all that comes before it gets no gradient",
+        "weight": "this weight does not train",
     }.get(cut.effect, "no gradient passes it")
 
 
 def counts(module: Module, cut: Cut) -> bool:
     """Does it end in a confusion matrix, a count or a choice of samples, whose soft form nobody can guess?"""
     after = _after(module, cut.node)
-    if any(module.cuts.kind(v) == "counting" for v in after):
+    # What is not zero can be summed up instead.
+    if any(module.cuts.kind(v) == "counting" and not _is_sum(module, v) for v in after):
         return True
     return any(
         isinstance(v, ast.Call) and module.op(v) in ("boolean_mask", "gather", "embedding_lookup") for v in after
     )
+
+
+def _is_sum(module: Module, vertex: Vertex) -> bool:
+    return isinstance(vertex, ast.Call) and (module.op(vertex) or module.numpy_op(vertex)) == "count_nonzero"
 
 
 def _after(module: Module, node: ast.expr) -> set[Vertex]:
@@ -309,6 +315,10 @@ def _with_hole(module: Module, node: ast.expr, inner: ast.expr) -> str | None:
     whole, part = module.source(node), module.source(inner)
     start = whole.find(part, len(module.source(node.func)) if isinstance(node, ast.Call) else 0)
     return None if start < 0 or "$" in whole else whole[:start] + "$x" + whole[start + len(part) :]
+
+
+def in_layer(module: Module, node: ast.expr) -> bool:
+    return any(above in module.training.forward_methods for above in module.ancestors(node))
 
 
 def first_argument(node: ast.expr) -> ast.expr | None:

@@ -10,6 +10,7 @@ from tapefix.analysis.cuts import is_integer_type
 from tapefix.analysis.tapes import GradientCall, argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._positions import interpolated
 from tapefix.rules._soft import counts, cuts, first_argument, met, starves, without_casts
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
@@ -61,7 +62,9 @@ class Integers(Rule):
                 cut.node,
                 f"A cast to integers has no gradient: {starves(cut)}.",
                 label="no gradient passes here",
-                candidates=[] if counts(module, cut) else self._kept_floats(module, cut.node, inner),
+                candidates=interpolated(module, cut.node)
+                if counts(module, cut)
+                else self._kept_floats(module, cut.node, inner),
                 certain=cut.certain,
                 silent=cut.silent,
                 advice="Keep the value a float until after the loss.",

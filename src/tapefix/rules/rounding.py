@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._positions import interpolated
 from tapefix.rules._soft import (
     Cut,
     comparison_around,
@@ -15,6 +16,7 @@ from tapefix.rules._soft import (
     cuts,
     draws,
     first_argument,
+    in_layer,
     starves,
     straight_through,
     together,
@@ -68,7 +70,9 @@ class Rounding(Rule):
         for cut in cuts(module, "rounding"):
             inner = first_argument(cut.node)
             if inner is not None and comparison_around(module, cut.node) is None:
-                found.append((cut, cut.node, [] if counts(module, cut) else self._candidates(module, cut, inner)))
+                chosen = counts(module, cut)
+                candidates = interpolated(module, cut.node) if chosen else self._candidates(module, cut, inner)
+                found.append((cut, cut.node, candidates))
         for cut, place, candidates, others in together(module, found):
             yield self.finding(
                 module,
@@ -114,15 +118,11 @@ class Rounding(Rule):
             )
             # Rounded predictions inside a loss are a metric's way to count: the soft form is what is meant. A layer's
             # codes, and a loss that is rounded as a whole, are to stay the numbers that they are.
-            keeps = cut.effect == "layer" or _in_layer(module, node) or _is_aggregate(module, inner)
+            keeps = cut.effect in ("layer", "weight") or in_layer(module, node) or _is_aggregate(module, inner)
             # Noise under a floor makes it a draw, of 0 or 1 say: without the floor nothing is drawn any more.
             drawn = draws(module, inner)
             ladder = [estimator] if drawn else [estimator, removal] if keeps else [removal, estimator]
         return [*found, *ladder]
-
-
-def _in_layer(module: Module, node: ast.expr) -> bool:
-    return any(above in module.training.forward_methods for above in module.ancestors(node))
 
 
 def _is_aggregate(module: Module, node: ast.expr) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._soft import cuts, starves
+from tapefix.rules._soft import Cut, cuts, first_argument, in_layer, starves, straight_through
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -38,7 +38,8 @@ class Sign(Rule):
         ```
 
     Fix safety:
-        Unsafe: tanh is the smooth form of the sign; for values far from 0 both are the same.
+        Unsafe: tanh is the smooth form of the sign; for values far from 0 both are the same. In a layer, whose codes
+        or weights are to be binary, the straight-through estimator keeps the value.
     """
 
     code = "TPF304"
@@ -49,15 +50,28 @@ class Sign(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         for cut in cuts(module, "sign"):
             assert isinstance(cut.node, ast.Call)
-            spelling = Spelling(module, cut.node)
-            tanh = spelling.op("tanh")
-            edits = (ReplaceExpression(module.span(cut.node.func), tanh), *spelling.imports)
             yield self.finding(
                 module,
                 cut.node,
                 f"The gradient of sign is zero everywhere: {starves(cut)}.",
                 label="no gradient passes here",
-                candidates=[Candidate(f"use {tanh}, the smooth form", edits, safe=False)],
+                candidates=self._candidates(module, cut, cut.node),
                 certain=cut.certain,
                 silent=cut.certain,
             )
+
+    @staticmethod
+    def _candidates(module: Module, cut: Cut, call: ast.Call) -> list[Candidate]:
+        spelling = Spelling(module, call)
+        tanh = spelling.op("tanh")
+        edits = (ReplaceExpression(module.span(call.func), tanh), *spelling.imports)
+        smooth = Candidate(f"use {tanh}, the smooth form", edits, safe=False)
+        inner = first_argument(call)
+        if inner is None or not (cut.effect in ("layer", "weight") or in_layer(module, call)):
+            return [smooth]
+        # The codes and weights of a binary network are to stay -1 and 1.
+        outside = module.op(call) is None
+        passing = straight_through(module, call, inner, spelling, f"{spelling.op('sign')}($x)" if outside else None)
+        title = "take the sign forwards, pass the gradient backwards (straight-through estimator)"
+        estimator = Candidate(title, passing, safe=False, keeps_value=True) if passing is not None else None
+        return [estimator, smooth] if estimator is not None else [smooth]

@@ -22,6 +22,7 @@ from tapefix.rules._soft import (
     through_casts,
     together,
 )
+from tapefix.rules._soft_logic import passing, placed
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -88,8 +89,11 @@ class Threshold(Rule):
             test = cut.node
         if test is not None:
             return self._agreements(module, cut, test, spelling)
-        return [
-            Candidate(title, (*self._edits(module, cut.node, text, parts, spelling), *spelling.imports), safe=False)
+        kept = passing(module, cut.node, spelling)
+        title = "compare forwards, pass the gradient of a steep sigmoid backwards (straight-through estimator)"
+        first = [Candidate(title, kept, safe=False, keeps_value=True)] if kept is not None else []
+        return first + [
+            Candidate(title, (*placed(module, cut.node, text, parts, spelling), *spelling.imports), safe=False)
             for title, text, parts in step_forms(module, cut.node, spelling)
         ]
 
@@ -102,7 +106,7 @@ class Threshold(Rule):
         if made is None:
             return []
         text, parts = made
-        edits: list[Edit] = [ReplaceExpression(module.span(through_casts(module, test)), text, parts)]
+        edits: list[Edit] = placed(module, test, text, parts, spelling)
         if cut.node is not test:
             softened: str | None = "$x"
             inner = first_argument(cut.node)
@@ -116,22 +120,3 @@ class Threshold(Rule):
             place = cut.node if module.inside(cut.node, test) else through_casts(module, cut.node)
             edits.append(ReplaceExpression(module.span(place), softened, own))
         return [Candidate("measure how far prediction and target are apart", (*edits, *spelling.imports), safe=False)]
-
-    @staticmethod
-    def _edits(module: Module, node: ast.expr, text: str, parts: dict[str, Span], spelling: Spelling) -> list[Edit]:
-        """The soft form in place of the comparison, and of the cast or tf.where around it."""
-        parent = module.parent(node)
-        if (
-            isinstance(parent, ast.Call)
-            and (module.op(parent) or module.numpy_op(parent)) in ("where", "switch")
-            and len(parent.args) == 3
-            and parent.args[0] is node
-        ):
-            one, zero = parent.args[1], parent.args[2]
-            values = module.ranges.of(one).constant, module.ranges.of(zero).constant
-            if values == (1.0, 0.0):
-                return [ReplaceExpression(module.span(parent), text, parts)]
-            both = {**parts, "one": module.span(one), "zero": module.span(zero)}
-            soft = f"({text})" if not text.endswith(")") or " - " in text else text
-            return [ReplaceExpression(module.span(parent), f"{soft} * $one + (1.0 - {soft}) * $zero", both)]
-        return [ReplaceExpression(module.span(through_casts(module, node)), text, parts)]
