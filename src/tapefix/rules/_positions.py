@@ -31,15 +31,18 @@ def interpolated(module: Module, cut: ast.expr) -> list[Candidate]:
         for above in module.ancestors(gather)
     ):
         return []
-    if any(module.scope(gather).lookup(name) for name in _NAMES):
+    names = _NAMES if isinstance(position, ast.Name) else (*_NAMES, "position")
+    if any(module.scope(gather).lookup(name) for name in names):
         return []
     spelling = Spelling(module, gather)
     parts = {"p": module.span(position), "s": module.span(gather.args[0])}
     look = module.source(gather.func)
+    name = "$p" if isinstance(position, ast.Name) else "position"
     before = "\n".join(
         (
-            f"lower = {spelling.op('floor')}($p)",
-            "fraction = $p - lower",
+            *(["position = $p"] if name == "position" else []),
+            f"lower = {spelling.op('floor')}({name})",
+            f"fraction = {name} - lower",
             f"lower = {spelling.op('cast')}(lower, {spelling.op('int32')})",
             f"upper = {spelling.op('minimum')}(lower + 1, {spelling.op('shape')}($s)[0] - 1)",
         )
