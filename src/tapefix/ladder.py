@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -281,12 +282,8 @@ class Ladder:
         return smaller if smaller.verdict is Verdict.VERIFIED else trial
 
     def _as_drawn(self, runs: Sequence[Run]) -> Sequence[Run]:
-        """Runs with the losses that the original has when it is not diagnosed.
-
-        A diagnosis runs graphs eagerly, where tf.random draws other numbers: a loss with noise in it is another one.
-        """
-        diagnosed = self.start(self.source.text).result()
-        plain = self.start(self.source.text, plain=True).result()
+        """The original without its diagnosis, which runs graphs eagerly: there tf.random draws other numbers."""
+        diagnosed, plain = self.start(self.source.text).result(), self.start(self.source.text, plain=True).result()
         return [plain if run is diagnosed and plain.gradients else run for run in runs]
 
     def _smallest(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
@@ -397,11 +394,6 @@ class Ladder:
 
     def _attempts(self, finding: Finding, applied: Candidate | None) -> tuple[Attempt, ...]:
         """The rungs below the applied one (or all), as far as they were tried."""
-        found = []
-        for candidate in finding.candidates:
-            if candidate is applied:
-                break
-            attempt = self._reasons.get(key(finding, candidate))
-            if attempt is not None:
-                found.append(attempt)
-        return tuple(found)
+        below = takewhile(lambda candidate: candidate is not applied, finding.candidates)
+        tried = (self._reasons.get(key(finding, candidate)) for candidate in below)
+        return tuple(attempt for attempt in tried if attempt is not None)

@@ -57,7 +57,8 @@ class Detours:
     """All detours of one module.
 
     `tensors` are the values that become tensors again once the certain detours are taken out, `perhaps` those
-    after the others. `beside` are NumPy calls on data in what runs as a graph: they fail there, too.
+    after the others. `beside` are NumPy calls on data in what runs as a graph: they fail there, too. `outside` are
+    the exports of which a program that TensorFlow cannot run makes a term of the loss.
     """
 
     def __init__(self, module: Module) -> None:
@@ -68,6 +69,7 @@ class Detours:
         self.tensors: set[Vertex] = set()
         self.perhaps: set[Vertex] = set()
         self.beside: set[ast.Call] = set()
+        self.outside: set[ast.Call] = set()
         self.live: set[Vertex] = set()
         if self._candidates:
             for target in self._targets():
@@ -192,10 +194,19 @@ class Detours:
             assert isinstance(node, ast.expr)
             self._note(Detour(node, kind, part, certain and sure, silent))
             cut[certain and sure].append(state)
+        if target.kind == "tape" and not cut[True]:
+            self._outside(paths, recorded & exits & left, live)
         self.tensors |= {s.vertex for s in paths.reach(cut[True], strict) - live if s in recorded}
         self.perhaps |= {s.vertex for s in paths.reach(cut[False], strict) - live if s in recorded}
         if cut[True]:
             self._beside(paths, target)
+
+    def _outside(self, paths: Paths, exports: set[State], live: set[State]) -> None:
+        every: set[Mode] = {GOOD, DERIVED, UNKNOWN, FLAT}
+        for state in exports:
+            if self._is_method(state.vertex) and Parts(self.module, paths, live).of(state, every) == {"term"}:
+                assert isinstance(state.vertex, ast.Call)
+                self.outside.add(state.vertex)
 
     def _dead_terms(self, paths: Paths, live: set[State]) -> set[State]:
         """What the target is computed from, where calls of unknown functions are given nothing else that lives."""

@@ -10,6 +10,7 @@ from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression, Repl
 from tapefix.rules._numpy_calls import cast, drawn, is_float64, operation_name, replaced, translated
 from tapefix.rules._numpy_dtypes import float32, float64
 from tapefix.rules._numpy_table import BINARY, MIXED, STRICT
+from tapefix.rules._stores import rebound, stores
 
 if TYPE_CHECKING:
     from tapefix.analysis.detours import Detour
@@ -103,6 +104,7 @@ def without(module: Module, call: ast.Call, value: ast.expr) -> Edit:
         and isinstance(value, ast.Name)
         and [ast.unparse(target) for target in statement.targets] == [value.id]
         and len(module.block(statement)) > 1
+        and not module.line_text(statement.lineno - 1).lstrip().startswith("#")
     ):
         return Delete(module.span(statement))
     return ReplaceExpression(module.span(call), "$x", {"x": module.span(value)})
@@ -189,16 +191,12 @@ def constant(module: Module, call: ast.Call) -> list[Edit] | None:
 
 
 def blocked(module: Module, function: ast.AST | None, tensors: set[Vertex]) -> bool:
-    """Is something stored into a value of this function that becomes a tensor? Tensors take no stores."""
-    for node in module.all(ast.Subscript):
-        stored = module.reaching.bindings.get(node, ()) if isinstance(node.ctx, ast.Store) else ()  # type: ignore[attr-defined]
-        for definition in stored:
-            into = [d for d in definition.previous if d in tensors and d.kind in ("assign", "parameter")]
-            if module.function(node) is function and any(
-                not isinstance(d.value, (ast.List, ast.Dict, ast.ListComp)) for d in into
-            ):
-                return True
-    return False
+    """Is something stored into a value of this function that becomes a tensor, and cannot be made anew instead?"""
+    return any(
+        module.function(node) is function and rebound(module, node, into) is None
+        for node, into in stores(module, tensors)
+        if any(d.kind in ("assign", "parameter", "loop") for d in into)
+    )
 
 
 def store(module: Module, node: ast.expr) -> list[Edit] | None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tapefix.findings import Finding
 from tapefix.rules._detour import DetourRule
+
+if TYPE_CHECKING:
+    from tapefix.analysis.module import Module
 
 
 class TensorToNumpy(DetourRule):
@@ -35,3 +42,16 @@ class TensorToNumpy(DetourRule):
     tokens = (".numpy(", "numpy", "float(", ".item(", ".tolist(", "eval(", "get_value", "get_static_value")
     exits = "export"
     title = "keep the tensor"
+
+    def check(self, module: Module) -> Iterator[Finding]:
+        yield from super().check(module)
+        for call in sorted(module.detours.outside - module.detours.found.keys(), key=lambda c: c.lineno):
+            yield self.finding(
+                module,
+                call,
+                "What is computed from this outside TensorFlow is added to the loss as a plain number: "
+                "this term does not train anything.",
+                label="leaves TensorFlow here",
+                silent=True,
+                advice="Add a differentiable stand-in for it to the loss (a norm, an entropy); keep it for logging.",
+            )
