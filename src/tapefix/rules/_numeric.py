@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.intervals import Range
@@ -326,6 +326,15 @@ def in_branch(module: Module, node: ast.expr) -> ast.Call | None:
             return above
         below = above
     return None
+
+
+def unguarded(module: Module, risks: Iterable[Risk]) -> Iterator[tuple[Risk, list[Risk]]]:
+    """The risks that matter and that no other rule repairs, function by function: where to speak of them, and all."""
+    open_risks = [
+        risk for risk in risks if not is_guarded_elsewhere(module, risk) and matters(module, risk.node, risk.argument)
+    ]
+    for group in by_function(module, open_risks):
+        yield leader(module, group), group
 
 
 def is_guarded_elsewhere(module: Module, risk: Risk) -> bool:

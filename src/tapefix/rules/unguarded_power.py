@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.findings import Finding
 from tapefix.rules._logs import clipped
-from tapefix.rules._numeric import (
-    Risk,
-    by_function,
-    is_guarded_elsewhere,
-    leader,
-    matters,
-    measured_bad,
-    measured_numeric,
-    one_minus,
-    worth_a_look,
-)
+from tapefix.rules._numeric import Risk, measured_bad, measured_numeric, one_minus, unguarded, worth_a_look
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -57,13 +47,7 @@ class UnguardedPower(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         if not worth_a_look(module):
             return
-        risks = [
-            risk
-            for risk in self._risks(module)
-            if not is_guarded_elsewhere(module, risk) and matters(module, risk.node, risk.argument)
-        ]
-        for group in by_function(module, risks):
-            first = leader(module, group)
+        for first, group in unguarded(module, self._risks(module)):
             yield self.finding(
                 module,
                 first.node,

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._numeric import (
-    Risk,
-    by_function,
-    in_branch,
-    is_guarded_elsewhere,
-    leader,
-    matters,
-    measured_bad,
-    measured_numeric,
-    other_bound,
-    worth_a_look,
-)
+from tapefix.rules._numeric import Risk, in_branch, measured_bad, measured_numeric, other_bound, unguarded, worth_a_look
 from tapefix.rules._spelling import Spelling
 from tapefix.rules.base import Rule
 
@@ -67,13 +56,7 @@ class UnguardedSqrt(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         if not worth_a_look(module):
             return
-        risks = [
-            risk
-            for risk in self._risks(module)
-            if not is_guarded_elsewhere(module, risk) and matters(module, risk.node, risk.argument)
-        ]
-        for group in by_function(module, risks):
-            first = leader(module, group)
+        for first, group in unguarded(module, self._risks(module)):
             edits: list[Edit] = []
             for risk in group:
                 edits += self._edits(module, risk)
