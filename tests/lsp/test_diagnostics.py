@@ -71,6 +71,12 @@ def test_only_line_ends_end_lines(editor: Editor, mark: str) -> None:
     editor.type(URI, {"start": start, "end": start}, "# more\n")
     (found,) = editor.diagnosed(URI)
     assert found["range"]["start"]["line"] == 7
+    # A change far to the right, in a line that is another and shorter one for who ends lines at these marks.
+    (line,) = [number for number, one in enumerate(editor.texts[URI].split("\n")) if "loss =" in one]
+    where = {"start": {"line": line, "character": 4}, "end": {"line": line, "character": 45}}
+    editor.type(URI, where, "loss = tf.reduce_mean(out)")
+    (found,) = editor.diagnosed(URI)
+    assert found["range"]["start"]["line"] == 7
 
 
 def test_crlf_and_a_byte_order_mark(editor: Editor) -> None:

@@ -22,6 +22,7 @@ from tapefix.lsp.client import Client
 from tapefix.lsp.diagnostics import by_document, current
 from tapefix.lsp.documents import PYTHON, Documents, Open
 from tapefix.lsp.pages import Pages
+from tapefix.lsp.protocol import Protocol
 from tapefix.lsp.prover import Prover
 from tapefix.lsp.repairing import Repairing
 from tapefix.repair import Options
@@ -40,7 +41,7 @@ class TapefixServer(LanguageServer):
     """One editor's server: what is open, what is known of it, and what the editor and its user want."""
 
     def __init__(self) -> None:
-        super().__init__("tapefix-lsp", __version__, notebook_document_sync=NOTEBOOKS)
+        super().__init__("tapefix-lsp", __version__, notebook_document_sync=NOTEBOOKS, protocol_cls=Protocol)
         self.client = Client()
         self.settings = settings.Settings()
         self.documents = Documents()
