@@ -123,11 +123,11 @@ class Ladder:
             result = static_result(self.path, text, self.inspector, self.options, unproved=reason)
             return result._replace(notices=before[0].notices)
         findings = concerned(text, self.inspector.findings(text, before[0]), before)
-        if not problems(before[0]) and any(f.numeric for f in findings):
+        bad = problems(before[0])
+        if not bad and any(f.certain and f.candidates and not f.silent for f in findings):
+            before = self._as_drawn(before)  # what fails in a graph only
+        if any(p.kind in ("nan", "inf", "zero", "loss") for p in bad) or (not bad and any(f.numeric for f in findings)):
             # NaN may come with some random numbers only.
-            self.seeds = SEEDS
-            before = self.measure(text)
-        elif any(p.kind in ("nan", "inf", "zero", "loss") for p in problems(before[0])):
             self.seeds = SEEDS
             before = self.measure(text)
         current = before
@@ -281,10 +281,11 @@ class Ladder:
         smaller = self._try(compose(text, fewer).text, fewer, before, current)
         return smaller if smaller.verdict is Verdict.VERIFIED else trial
 
-    def _as_drawn(self, runs: Sequence[Run]) -> Sequence[Run]:
+    def _as_drawn(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """The original without its diagnosis, which runs graphs eagerly: there tf.random draws other numbers."""
         diagnosed, plain = self.start(self.source.text).result(), self.start(self.source.text, plain=True).result()
-        return [plain if run is diagnosed and plain.gradients else run for run in runs]
+        wanted = bool(plain.gradients or plain.failure)
+        return tuple(plain if wanted and run is diagnosed else run for run in runs)
 
     def _smallest(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
         """Leaves out the suspicions that the repair does not need."""

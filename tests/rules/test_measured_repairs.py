@@ -111,3 +111,85 @@ def test_branch_that_the_run_does_not_take_is_repaired_but_not_verified(prove: P
 
 def test_branch_that_the_run_takes_is_verified(prove: Prove) -> None:
     assert "    return error\n\n\nfor" in repaired(prove(LATER.format(epochs=2)))
+
+
+def test_a_draw_in_a_layer_keeps_its_value_and_passes_the_gradient(prove: Prove) -> None:
+    # A diagnosis runs the step eagerly, where tf.random draws other numbers: that is no other loss.
+    text = dedent("""
+        import numpy as np
+        import tensorflow as tf
+
+        class Draw(tf.keras.layers.Layer):
+            def call(self, p):
+                return tf.floor(p + tf.random.uniform(tf.shape(p)))
+
+        model = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(8, "sigmoid"), Draw(),
+                                     tf.keras.layers.Dense(4)])
+        model.compile("sgd", "mse")
+        x = np.random.rand(32, 4).astype("float32")
+        model.fit(x, x, epochs=3, batch_size=8, verbose=0)
+    """)
+    assert "stop_gradient(tf.floor(" in repaired(prove(text))
+
+
+def test_a_layer_of_signs_that_leaves_zeros(prove: Prove) -> None:
+    text = dedent("""
+        import numpy as np
+        import tensorflow as tf
+
+        class Hash(tf.keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.project = tf.keras.layers.Dense(3)
+
+            def call(self, x):
+                return tf.sign(self.project(x))
+
+        model = tf.keras.Sequential([tf.keras.Input((4,)), Hash(), tf.keras.layers.Dense(4)])
+        model.compile("sgd", "mse")
+        x = np.random.rand(32, 4).astype("float32")
+        model.fit(x, x, epochs=3, batch_size=8, verbose=0)
+    """)
+    assert "soft + tf.stop_gradient(tf.sign(soft) - soft)" in repaired(prove(text))
+
+
+def test_a_branch_that_only_a_graph_cannot_take(prove: Prove) -> None:
+    text = dedent("""
+        import numpy as np
+        import tensorflow as tf
+
+        def lopsided(y_true, y_pred):
+            error = y_true - y_pred
+            bias = tf.reduce_mean(error).numpy()
+            if bias > 0:
+                return 2.0 * tf.reduce_mean(tf.square(error))
+            return tf.reduce_mean(tf.square(error))
+
+        model = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(1)])
+        model.compile("sgd", loss=lopsided)
+        x = np.random.rand(32, 4).astype("float32")
+        model.fit(x, x[:, :1], epochs=3, batch_size=8, verbose=0)
+    """)
+    assert "loss=tf.function(lopsided)" in repaired(prove(text))
+
+
+def test_two_bells_far_from_the_data_stay_in_log_space(prove: Prove) -> None:
+    text = dedent("""
+        import numpy as np
+        import tensorflow as tf
+
+        def bell(x, middle, width):
+            return tf.exp(-0.5 * ((x - middle) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+
+        left, right = tf.Variable(0.0), tf.Variable(1.0)
+        data = tf.constant([0.1, 0.9, 60.0, -55.0])
+        optimizer = tf.keras.optimizers.SGD(0.01)
+        for _ in range(3):
+            with tf.GradientTape() as tape:
+                density = 0.5 * bell(data, left, 1.0) + 0.5 * bell(data, right, 1.0)
+                loss = -tf.reduce_mean(tf.math.log(density))
+            gradients = tape.gradient(loss, [left, right])
+            optimizer.apply_gradients(zip(gradients, [left, right]))
+    """)
+    result = repaired(prove(text))
+    assert "reduce_logsumexp(" in result and "def log_bell(" in result

@@ -74,6 +74,8 @@ class Detours:
         if self._candidates:
             for target in self._targets():
                 self._search(target)
+                if self._compiled(target):
+                    self._in_compiled_loss(target)
 
     @cached_property
     def _candidates(self) -> dict[Vertex, Exit]:
@@ -250,6 +252,12 @@ class Detours:
             if isinstance(node, ast.Call) and self._candidates.get(node) in ("operation", "export"):
                 self.beside.add(node)
         self.beside |= self._asked_in_python(given)
+
+    def _in_compiled_loss(self, target: Target) -> None:
+        """A symbolic tensor has no value to give: what asks for one fails, whatever it is wanted for."""
+        for call in self._asked_in_python({d for d in target.parameters if isinstance(d, Def)}):
+            if getattr(call.func, "attr", "") in ("numpy", "get_value", "eval"):
+                self._note(Detour(call, "export", "factor", certain=True, silent=False))
 
     def _asked_in_python(self, given: set[Def]) -> set[ast.Call]:
         """Exports of a graph's tensors that only a Python branch asks for: `if K.get_value(count) > 0:`."""

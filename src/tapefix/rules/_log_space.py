@@ -87,11 +87,12 @@ class LogSpace(Collected):
     def _of_name(self, definition: Def, value: ast.expr, depth: int) -> Inward | None:
         if definition in self._twins:
             return Inward(self._twins[definition], frozenset({"twin"}))
-        made = self._log(value, True, depth - 1)
+        operation = self._operation(value)
+        # What gets a name of its own is written where the value was computed, all else at the place of the log.
+        made = self._log(value, operation not in _REDUCTIONS, depth - 1)
         if made is None or not made.kinds:
             return None
         self._looked_through.append(definition)
-        operation = self._operation(value)
         if operation in _REDUCTIONS:
             # A log that is worth a name: it is used where the name was.
             name = self._fresh(f"log_{definition.name}", definition)
@@ -176,7 +177,17 @@ class LogSpace(Collected):
                 f"{left.text} {sign} {right.text if sign == '+' else right.factor}", left.kinds | right.kinds, True
             )
         inner = one_minus(node)
+        if inner is None and isinstance(node.op, ast.Add):
+            return self._of_mixture([self._log(side, through, depth - 1) for side in (node.left, node.right)])
         return self._log_of_complement(inner, through, depth - 1) if inner is not None else None
+
+    def _of_mixture(self, logs: list[Inward | None]) -> Inward | None:
+        """log(p + q) of two densities."""
+        made = [log for log in logs if log is not None and "density" in log.kinds]
+        if len(made) < len(logs):
+            return None
+        text = f"{self.spelling.op('reduce_logsumexp')}([{', '.join(log.text for log in made)}], axis=0)"
+        return Inward(text, frozenset({"sum"}).union(*(log.kinds for log in made)))
 
     def _log_of_complement(self, node: ast.expr, through: bool, depth: int) -> Inward | None:
         """log(1 - node)."""
@@ -221,7 +232,12 @@ class LogSpace(Collected):
         return f"{self.spelling.op('math.log_sigmoid')}({'-' if negative else ''}{inner})"
 
     def _plain(self, node: ast.expr, through: bool) -> Inward | None:
-        """The log of what stays as it is."""
+        """The log of what stays as it is; a number in a product has its own, in NumPy."""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and not is_number(self.module, node):
+            for number, other in ((node.left, node.right), (node.right, node.left)):
+                if is_number(self.module, number):
+                    logs = [self._plain(side, through) for side in (other, number)]
+                    return Inward(" + ".join(log.text for log in logs if log), is_sum=True) if all(logs) else None
         inner = self._leaf(node, through, "value")
         if inner is None:
             return None

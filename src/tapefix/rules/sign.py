@@ -50,14 +50,15 @@ class Sign(Rule):
     def check(self, module: Module) -> Iterator[Finding]:
         for cut in cuts(module, "sign"):
             assert isinstance(cut.node, ast.Call)
+            certain = cut.certain or (cut.effect == "layer" and _leaves_zeros(module))
             yield self.finding(
                 module,
                 cut.node,
                 f"The gradient of sign is zero everywhere: {starves(cut)}.",
                 label="no gradient passes here",
                 candidates=self._candidates(module, cut, cut.node),
-                certain=cut.certain,
-                silent=cut.certain,
+                certain=certain,
+                silent=certain,
             )
 
     @staticmethod
@@ -75,3 +76,9 @@ class Sign(Rule):
         title = "take the sign forwards, pass the gradient backwards (straight-through estimator)"
         estimator = Candidate(title, passing, safe=False, keeps_value=True) if passing is not None else None
         return [estimator, smooth] if estimator is not None else [smooth]
+
+
+def _leaves_zeros(module: Module) -> bool:
+    """Does a run show a gradient that is exactly zero, as it is behind a sign, and not None?"""
+    run = module.measured
+    return run is not None and any(s.state == "zero" for gradient in run.gradients for s in gradient.sources)
