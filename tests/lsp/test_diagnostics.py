@@ -24,7 +24,7 @@ def test_a_finding_says_what_starves_and_where_the_tape_is(editor: Editor) -> No
 
 def test_healthy_code_and_other_languages_have_none(editor: Editor) -> None:
     assert editor.open(URI, HEALTHY) == []
-    assert editor.open("file:///work/plain.py", "import os\n") == []
+    assert editor.open("file:///project/plain.py", "import os\n") == []
 
 
 def test_they_follow_the_text(editor: Editor) -> None:
@@ -89,7 +89,7 @@ def test_rules_are_chosen_and_suppressed(connect: CONNECT) -> None:
     assert connect(options={"settings": {"select": ["TPF2"]}}).open(URI, BROKEN) == []
     editor = connect()
     assert editor.open(URI, BROKEN.replace("out = model(x)", "out = model(x)  # noqa: TPF101")) == []
-    (unused,) = editor.open("file:///work/other.py", HEALTHY.replace("x, y =", "# tapefix: ignore[TPF101]\nx, y ="))
+    (unused,) = editor.open("file:///project/other.py", HEALTHY.replace("x, y =", "# tapefix: ignore[TPF101]\nx, y ="))
     assert unused["code"] == "TPF001"
     assert unused["tags"] == [1]
 

@@ -14,14 +14,14 @@ from .editor import Editor
 from .test_actions import UNPROVED
 from .texts import BROKEN
 
-NOTEBOOK = "file:///work/train.ipynb"
+NOTEBOOK = "file:///project/train.ipynb"
 IMPORTS, MODEL = BROKEN.split("x, y")[0].split("\n\n")
 FORWARD = "x, y = tf.ones([4, 2]), tf.ones([4, 1])\nout = model(x)"
 STEP = "with tf.GradientTape() as tape:" + BROKEN.split("with tf.GradientTape() as tape:")[1]
 
 
 def cell(number: int) -> str:
-    return f"vscode-notebook-cell:/work/train.ipynb#W{number}"
+    return f"vscode-notebook-cell:/project/train.ipynb#W{number}"
 
 
 def open_notebook(editor: Editor, *cells: str) -> None:

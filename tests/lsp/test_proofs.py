@@ -119,7 +119,7 @@ def test_cancel_ends_the_run_and_applies_nothing(editor: Editor) -> None:
 
 
 def test_two_documents_at_once(editor: Editor) -> None:
-    other = "file:///work/other.py"
+    other = "file:///project/other.py"
     editor.open(URI, SLOW)
     editor.open(other, BROKEN)
     prove(editor)
