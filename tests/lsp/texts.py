@@ -1,6 +1,6 @@
 """A script that trains, and the same with its forward pass outside the tape."""
 
-URI = "file:///work/train.py"
+URI = "file:///project/train.py"
 HEALTHY = """\
 import tensorflow as tf
 
