@@ -113,6 +113,8 @@ def test_an_interrupt_leaves_no_process() -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TAPEFIX_TEST_MARK": str(Path.cwd())},
+        # What is started in the background of a shell script would ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(5)
     assert process.poll() is None

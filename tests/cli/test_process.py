@@ -51,7 +51,13 @@ def test_the_reader_goes_away() -> None:
 
 def test_an_interrupt_closes_the_repairer() -> None:
     Path("train.py").write_text(BROKEN)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, "60"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "60"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # What is started in the background of a shell script would ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 20
     while not Path("running").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

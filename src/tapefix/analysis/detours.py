@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -24,30 +23,42 @@ if TYPE_CHECKING:
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-@dataclass(eq=False, slots=True)
 class Detour:
     """One place that takes a value out of TensorFlow. `certain`: the text alone shows that a gradient is lost.
 
     `node` is a call, or the subscript of an array that a value is stored into.
     """
 
-    node: ast.expr
-    kind: Exit
-    part: Part
-    certain: bool
-    silent: bool
+    __slots__ = ("certain", "kind", "node", "part", "silent")
+
+    def __init__(self, node: ast.expr, kind: Exit, part: Part, certain: bool, silent: bool) -> None:
+        self.node = node
+        self.kind = kind
+        self.part = part
+        self.certain = certain
+        self.silent = silent
 
 
-@dataclass(eq=False, slots=True)
 class Target:
     """A value that a gradient is taken of, and what of."""
 
-    values: list[Vertex]
-    asked: Asked
-    kind: Literal["tape", "fit", "class", "layer", "named"]
-    root: Function | None = None
-    parameters: set[Vertex] = field(default_factory=set)
-    gradient: GradientCall | None = None
+    __slots__ = ("asked", "gradient", "kind", "parameters", "root", "values")
+
+    def __init__(
+        self,
+        values: list[Vertex],
+        asked: Asked,
+        kind: Literal["tape", "fit", "class", "layer", "named"],
+        root: Function | None = None,
+        parameters: set[Vertex] | None = None,
+        gradient: GradientCall | None = None,
+    ) -> None:
+        self.values = values
+        self.asked = asked
+        self.kind = kind
+        self.root = root
+        self.parameters = parameters if parameters is not None else set()
+        self.gradient = gradient
 
     def enters(self, vertex: Vertex) -> bool:
         return vertex in self.parameters or self.asked(vertex)

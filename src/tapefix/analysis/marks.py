@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.flow import NO_VALUE_ATTRIBUTES, NO_VALUE_CALLS, VALUE_ARGUMENTS
@@ -37,14 +36,16 @@ _LOSS_METHODS = {"compute_loss", "compiled_loss", "compute_metrics", "update_met
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-@dataclass(eq=False, slots=True)
 class Frame:
     """A helper function that the walk is in, and the call through which it came."""
 
-    function: Function
-    call: ast.Call
-    outer: Frame | None
-    recorded: bool
+    __slots__ = ("call", "function", "outer", "recorded")
+
+    def __init__(self, function: Function, call: ast.Call, outer: Frame | None, recorded: bool) -> None:
+        self.function = function
+        self.call = call
+        self.outer = outer
+        self.recorded = recorded
 
 
 class Walk:

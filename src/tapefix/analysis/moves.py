@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.scopes import Def
 
@@ -27,8 +26,7 @@ _BUILD_READS = {
 _BRANCHES = (ast.If, ast.Try, ast.Match)
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The statements that move, in the order of the file; `blocked` names the statement that forbids it."""
 
     statements: list[ast.stmt]

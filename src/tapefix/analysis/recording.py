@@ -8,8 +8,7 @@ tape does not record), `cut` (computed from it while the tape records, but taken
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.marks import FUNCTIONS, Marks, Walk
 from tapefix.analysis.scopes import Def, Function
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 
-@dataclass(slots=True)
-class Road:
+class Road(NamedTuple):
     """How one unit is connected with the target. `outside` holds the definitions (and attribute writes) that are
     computed from it while the tape does not record, `cuts` the calls that take it out of TensorFlow."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
@@ -29,16 +28,18 @@ HOLDERS = {
 }
 
 
-@dataclass(eq=False, slots=True)
 class Unit:
     """One thing that gradients are asked for: a variable or tensor, or all variables of a model."""
 
-    text: str
-    node: ast.expr
-    model: bool
-    definitions: set[Def] = field(default_factory=set)
-    origins: set[ast.AST] = field(default_factory=set)
-    classes: set[ast.ClassDef] = field(default_factory=set)
+    __slots__ = ("classes", "definitions", "model", "node", "origins", "text")
+
+    def __init__(self, text: str, node: ast.expr, model: bool, origins: set[ast.AST] | None = None) -> None:
+        self.text = text
+        self.node = node
+        self.model = model
+        self.definitions: set[Def] = set()
+        self.origins = origins if origins is not None else set()
+        self.classes: set[ast.ClassDef] = set()
 
 
 class Sources:
@@ -83,7 +84,7 @@ class Sources:
                 members = self.objects.members(node.value) if isinstance(node, ast.Subscript) else []
             # Any of the variables that a dict or a list holds.
             if members and all(self.module.kinds.made(m) == "variable" for m in members):
-                return [Unit(self.module.source(node), node, False, set(), set(members))]
+                return [Unit(self.module.source(node), node, False, set(members))]
         return []
 
     def _is_list(self, node: ast.AST, depth: int = 4) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def, Scope
@@ -21,12 +20,12 @@ _FLAT = {"argmax", "argmin", "int", "round", "cast", "top_k"}
 _CHANGES = {"append", "extend", "insert", "pop", "assign", "assign_add", "assign_sub", "add", "update", "step", "reset"}
 
 
-@dataclass(slots=True)
 class Recipe:
     """How a stored value is computed: its text, and the local values that have to be kept for it."""
 
-    leaves: dict[str, tuple[Def, ...]] = field(default_factory=dict)
-    inlined: int = 0
+    def __init__(self) -> None:
+        self.leaves: dict[str, tuple[Def, ...]] = {}
+        self.inlined = 0
 
 
 def recomputed(

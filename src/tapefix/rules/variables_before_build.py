@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapefix.analysis.moves import Moves, added_layers, is_built
 from tapefix.codemods.edits import Delete, Edit, Move, ReplaceExpression
@@ -31,8 +30,7 @@ _BUILDERS = {
 }
 
 
-@dataclass(slots=True)
-class _Capture:
+class _Capture(NamedTuple):
     """`target = model.trainable_variables`."""
 
     statement: ast.Assign
