@@ -142,6 +142,20 @@ def test_what_cannot_be_run_is_said_and_may_be_applied_unproved(editor: Editor) 
     assert PROVE in found
 
 
+def test_where_tensorflow_is_missing_the_setting_is_named(connect: CONNECT, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    editor = connect(options={"interpreter": str(python)})
+    editor.open(URI, BROKEN)
+    prove(editor)
+    (message,) = editor.wait(lambda: editor.messages)
+    assert "TensorFlow is missing" in message
+    for text in [message, *titles(editor)]:
+        assert "--python" not in text
+        assert "TensorFlow is missing" not in text or "tapefix.interpreter" in text
+
+
 def test_what_is_refuted_is_never_offered(connect: CONNECT) -> None:
     text = HEALTHY.replace("tf.square(model(x) - y)", "0.0 * tf.round(model(x) - y)")
     where = {"start": {"line": 6, "character": 0}, "end": {"line": 6, "character": 0}}

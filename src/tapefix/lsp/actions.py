@@ -13,7 +13,7 @@ from tapefix.lsp.client import Client
 from tapefix.lsp.diagnostics import current
 from tapefix.lsp.ignoring import ignoring
 from tapefix.lsp.proofs import applied, evidence, is_verified, outcome_of, refuted, was_run
-from tapefix.lsp.settings import Settings
+from tapefix.lsp.settings import Settings, in_editor
 from tapefix.lsp.snapshot import Edit
 from tapefix.outcome import FileResult, Verdict
 from tapefix.text.suppress import UnusedSuppression
@@ -149,7 +149,7 @@ class _Actions:
         edits = self.analysis.unproved_edits(static) if static else None
         if candidate is None or not edits:
             return
-        reason = self.proof.proof.reason if self.proof and self.proof.proof else ""
+        reason = in_editor(self.proof.proof.reason) if self.proof and self.proof.proof else ""
         title = f"{candidate.title} (apply unproved{f'; {reason}' if reason else ''})"
         yield self._action(finding, title, edit=workspace_edit(edits, self.client, proved=False))
 

@@ -15,6 +15,7 @@ from tapefix.lsp.actions import workspace_edit
 from tapefix.lsp.documents import Open
 from tapefix.lsp.progress import Progress
 from tapefix.lsp.proofs import applied, evidence, is_verified, was_run
+from tapefix.lsp.settings import in_editor
 from tapefix.lsp.snapshot import Snapshot
 from tapefix.outcome import FileResult
 from tapefix.report.terminal import plural
@@ -134,7 +135,7 @@ class Repairing:
         except asyncio.CancelledError:
             return None
         except TapefixError as error:
-            raise TapefixError(_in_editor(str(error))) from None
+            raise TapefixError(in_editor(str(error))) from None
         finally:
             progress.end()
 
@@ -166,7 +167,7 @@ class Repairing:
     def _explain(self, result: FileResult) -> None:
         """Why nothing was applied."""
         server, proof = self._server, result.proof
-        reason = _in_editor(proof.reason) if proof else ""
+        reason = in_editor(proof.reason) if proof else ""
         if not was_run(result):
             server.say(f"nothing could be proved, so nothing was applied: {reason}", types.MessageType.Warning)
         elif not result.outcomes and not reason:
@@ -175,8 +176,3 @@ class Repairing:
             reasons = [reason] if reason else [outcome.reason for outcome in result.outcomes if outcome.reason]
             why = f": {reasons[0]}" if reasons else ""
             server.say(f"no repair was verified, so nothing was applied{why}", types.MessageType.Warning)
-
-
-def _in_editor(text: str) -> str:
-    """The same advice, in the words of an editor's settings."""
-    return text.replace("--python", "the setting tapefix.interpreter")

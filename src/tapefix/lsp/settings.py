@@ -79,6 +79,11 @@ def updated(settings: Settings, data: Any) -> Settings:
     return settings._replace(**chosen)
 
 
+def in_editor(text: str) -> str:
+    """The same advice, in the words of an editor's settings."""
+    return text.replace("--python", "the setting tapefix.interpreter")
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
