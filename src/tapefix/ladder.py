@@ -20,10 +20,11 @@ from tapefix.findings import Candidate, Finding
 from tapefix.library import choices, concerned, exercised, same_again, static_rest, unmeasured, verdict_of
 from tapefix.outcome import Attempt, FileResult, Outcome, Proof, Verdict
 from tapefix.proof.client import Runner, run_request
+from tapefix.proof.diagnosis import Diagnosed
 from tapefix.proof.run import Run
 from tapefix.proof.table import rows
 from tapefix.proof.targets import Target, targets
-from tapefix.proof.verdict import Problem, Promise, is_other_value, judge, problems, unmeasurable
+from tapefix.proof.verdict import Problem, Promise, judge, problems, unmeasurable
 from tapefix.relocate import relocate
 from tapefix.repair import ROUNDS, Inspector, Options, static_result, why_not
 from tapefix.text.source import Source
@@ -68,7 +69,8 @@ class Ladder:
         self.options = options
         self.progress = progress
         self.seeds: tuple[int, ...] = SEEDS[:1]
-        self._runs: dict[tuple[str, int, bool], Future[Run]] = {}
+        self._runs: dict[tuple[str, int], Future[Run] | Diagnosed] = {}
+        self._original: Diagnosed | None = None
         self._reasons: dict[tuple[str, str, str], Attempt] = {}
         self._done: list[tuple[Finding, Candidate]] = []
         self._trials = 0
@@ -78,27 +80,31 @@ class Ladder:
 
     # -------------------------------------------------------------- runs
 
-    def start(self, text: str, seed: int = 0, *, plain: bool = False) -> Future[Run]:
-        """A run of `text`, under way or done. The first run of the original is diagnosed, if it is not to be plain."""
-        diagnose = text == self.source.text and seed == 0 and not plain
-        key = (text, seed, diagnose)
+    def start(self, text: str, seed: int = 0) -> Future[Run] | Diagnosed:
+        """A run of `text`, under way or done. The first run of the original is diagnosed, too."""
+        key = (text, seed)
         if key not in self._runs:
-            self._runs[key] = self.server.submit(
-                run_request(
-                    Path(self.path),
-                    self.source.encode(text),
-                    self.options,
-                    seed=seed,
-                    diagnose=diagnose,
-                    exercise=tuple(one.message(self._inputs.get(one.label)) for one in self._targets),
-                )
+            request = run_request(
+                Path(self.path),
+                self.source.encode(text),
+                self.options,
+                seed,
+                exercise=tuple(one.message(self._inputs.get(one.label)) for one in self._targets),
             )
+            if text == self.source.text and seed == 0:
+                self._runs[key] = self._original = Diagnosed(self.server, request)
+            else:
+                self._runs[key] = self.server.submit(request)
         return self._runs[key]
 
     def measure(self, text: str) -> tuple[Run, ...]:
         """The runs of `text` with all seeds that are wanted so far."""
         futures = [self.start(text, seed) for seed in self.seeds]
         return tuple(future.result() for future in futures)
+
+    def _shown(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        """The runs of the original as rules and reports take them."""
+        return (self._original.shown(), *runs[1:]) if self._original else tuple(runs)
 
     # -------------------------------------------------------------- the search
 
@@ -122,10 +128,8 @@ class Ladder:
         if reason is not None:
             result = static_result(self.path, text, self.inspector, self.options, unproved=reason)
             return result._replace(notices=before[0].notices)
-        findings = concerned(text, self.inspector.findings(text, before[0]), before)
+        findings = concerned(text, self.inspector.findings(text, self._shown(before)[0]), before)
         bad = problems(before[0])
-        if not bad and any(f.certain and f.candidates and not f.silent for f in findings):
-            before = self._as_drawn(before)  # what fails in a graph only
         if any(p.kind in ("nan", "inf", "zero", "loss") for p in bad) or (not bad and any(f.numeric for f in findings)):
             # NaN may come with some random numbers only.
             self.seeds = SEEDS
@@ -262,8 +266,6 @@ class Ladder:
         )
         # One seed tells most of what is wrong with a repair, and then the others need not be run.
         runs: tuple[Run, ...] = (self.start(text).result(),)
-        if promise.keeps_value and is_other_value(before[:1], runs):
-            before, current = self._as_drawn(before), self._as_drawn(current)
         verdict, reason = judge([*before[:1]] if not promise.silent else [*current[:1]], runs, promise)
         if len(self.seeds) > 1 and (verdict is Verdict.VERIFIED or reason == "nothing was measured broken before"):
             runs = self.measure(text)
@@ -280,12 +282,6 @@ class Ladder:
             return trial
         smaller = self._try(compose(text, fewer).text, fewer, before, current)
         return smaller if smaller.verdict is Verdict.VERIFIED else trial
-
-    def _as_drawn(self, runs: Sequence[Run]) -> tuple[Run, ...]:
-        """The original without its diagnosis, which runs graphs eagerly: there tf.random draws other numbers."""
-        diagnosed, plain = self.start(self.source.text).result(), self.start(self.source.text, plain=True).result()
-        wanted = bool(plain.gradients or plain.failure)
-        return tuple(plain if wanted and run is diagnosed else run for run in runs)
 
     def _smallest(self, text: str, trial: Trial, before: Sequence[Run], current: Sequence[Run]) -> Trial:
         """Leaves out the suspicions that the repair does not need."""
@@ -364,11 +360,9 @@ class Ladder:
             outcomes.append(Outcome(place, attempts, None, Verdict.REFUTED if attempts else None, said))
         if any(o.finding.code != MEASURED for o in outcomes):
             outcomes = [o for o in outcomes if o.finding.code != MEASURED]
-        if (self.source.text, SEEDS[0], False) in self._runs:
-            before = self._as_drawn(before)
         runs = [*before, *after]
         proof = Proof(
-            rows(before, after if changed else ()),
+            rows(self._shown(before), after if changed else ()),
             max((g.step for run in runs for g in run.gradients), default=0),
             len(before),
             seconds,

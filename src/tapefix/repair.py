@@ -160,12 +160,13 @@ def probed_result(
 ) -> FileResult:
     """What one run of the file as it stands measures."""
     from tapefix.proof.client import run_request
+    from tapefix.proof.diagnosis import Diagnosed
     from tapefix.proof.table import rows
     from tapefix.proof.verdict import failed, unmeasurable
 
     server.wait_ready()
     progress("running the script")
-    run = server.submit(run_request(Path(path), source.data, options, diagnose=True)).result()
+    run = Diagnosed(server, run_request(Path(path), source.data, options)).shown()
     steps = max((gradient.step for gradient in run.gradients), default=0)
     failure = failed(run)
     reason = unmeasurable(run) or (f"line {failure.line}: {failure}" if failure else "")

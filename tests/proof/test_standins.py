@@ -225,6 +225,17 @@ def test_what_computes_is_not_stood_in_for(run: Runner) -> None:
     assert result.notes == ()
 
 
+def test_libraries_do_without_what_is_optional(run: Runner, tmp_path: Path) -> None:
+    library = tmp_path / "site-packages" / "library.py"
+    library.parent.mkdir()
+    library.write_text(
+        "try:\n    import tensorboard_logger\nexcept ImportError:\n    print('without')\nelse:\n    print('with')\n"
+    )
+    code = "import sys\nsys.path.append('site-packages')\nimport library"
+    assert (run(code).output, run(code).notes) == ("without\n", ())
+    assert run(f"import tensorboard_logger\n{code}").output == "with\n"
+
+
 def test_input_is_answered(run: Runner) -> None:
     result = run("assert int(input('epochs? ')) == 1")
     assert result.end == "finished", result.output

@@ -67,6 +67,7 @@ class Breaks:
         self._places = places
         self._variables = variables
         self._recorder = recorder
+        self._told = False
         self._seen: set[tuple[int, str, str]] = set()
         # Values made from variables while no tape recorded, by tensor number: the lines and first ops that made them.
         self._outside: dict[int, dict[int, str]] = {}
@@ -93,7 +94,19 @@ class Breaks:
 
     def _run_eagerly(self, tf: Any) -> None:
         from tensorflow.python.data.ops import structured_function
+        from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
+        function = polymorphic_function.Function
+        call = function.__call__
+
+        @functools.wraps(call)
+        def called(self_: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._told and tf.config.functions_run_eagerly():
+                self._told = True
+                self._channel.send("eager", True)
+            return call(self_, *args, **kwargs)
+
+        function.__call__ = called
         tf.config.run_functions_eagerly(True)
         wrapper = structured_function.StructuredFunctionWrapper
         original = wrapper.__init__

@@ -66,13 +66,7 @@ class RunRequest:
 
 
 def run_request(
-    path: Path,
-    text: bytes,
-    options: Options,
-    *,
-    seed: int = 0,
-    diagnose: bool = False,
-    exercise: tuple[dict[str, Any], ...] = (),
+    path: Path, text: bytes, options: Options, seed: int = 0, exercise: tuple[dict[str, Any], ...] = ()
 ) -> RunRequest:
     """The run of one text that the options of the command line ask for."""
     request = RunRequest(
@@ -84,7 +78,6 @@ def run_request(
         argv=options.argv,
         via=options.via,
         isolation=options.isolation,
-        diagnose=diagnose,
         exercise=() if options.via else exercise,
         cwd=options.cwd,
     )

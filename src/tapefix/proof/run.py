@@ -102,6 +102,7 @@ class Exercise:
 class Run:
     """One run of one version of the script with one seed.
 
+    `eager` says that tf.functions were run eagerly, which only a diagnosis does.
     `notes` tell what was not as it would have been for the user: what stood in for data, weights or modules.
     """
 
@@ -117,6 +118,7 @@ class Run:
     missing_protection: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exercised: tuple[Exercise, ...] = ()
+    eager: bool = False
     output: str = field(default="", repr=False)
 
     @property
@@ -159,5 +161,6 @@ def run_from_json(data: dict[str, Any]) -> Run:
         missing_protection=tuple(data["missing_protection"]),
         notes=tuple(data["notes"]),
         exercised=tuple(Exercise(**e) for e in data["exercised"]),
+        eager=data["eager"],
         output=data.get("output", ""),
     )

@@ -48,6 +48,7 @@ class Child:
             "break": [],
             "note": [],
             "exercised": [],
+            "eager": [],
         }
         # What was measured while made-up inputs are tried, by the number of the attempt, and which one is under way.
         self._tried: dict[int, list[tuple[str, Any]]] = {}
@@ -123,6 +124,7 @@ class Child:
             "warnings": self.found["warning"],
             "missing_protection": self.found["missing_protection"],
             "notes": self.found["note"],
+            "eager": bool(self.found["eager"]),
             "output": text.replace(self.request["script"], self.request["path"]),
         }
 

@@ -274,11 +274,6 @@ def _other_value(before: Sequence[Run], after: Sequence[Run]) -> str | None:
     return None
 
 
-def is_other_value(before: Sequence[Run], after: Sequence[Run]) -> bool:
-    """Is the loss at the first step not what it was?"""
-    return _other_value(before, after) is not None
-
-
 def _other_gradients(before: Sequence[Run], after: Sequence[Run]) -> bool:
     """Did any gradient change at the first computation of a place? A term that joins the loss changes some."""
     for old, new in zip(before, after, strict=False):

@@ -44,6 +44,8 @@ class _Finder:
         top = name.partition(".")[0]
         if top not in QUIET or not isinstance(sys.modules.get(top, _Quiet(top)), _Quiet):
             return None  # also where it is installed, and only a part of it is missing
+        if top not in sys.modules and top != "tensorboard" and _a_library_asks():
+            return None  # which can do without, or else is not to be deceived
         self._notes.say(f"{top} is not installed: {QUIET[top]}")
         return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
 
@@ -52,6 +54,13 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         module.__path__ = []
+
+
+def _a_library_asks() -> bool:
+    frame = sys._getframe(2)
+    while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return any(folder in frame.f_code.co_filename for folder in ("site-packages", "dist-packages"))
 
 
 class _Quiet(ModuleType):
