@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tapefix.analysis.asked import Asked
 from tapefix.analysis.exports import ARRAYS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
+from tapefix.analysis.gradient_targets import Target, targets
 from tapefix.analysis.parts import Part, Parts
 from tapefix.analysis.paths import Paths, State
-from tapefix.analysis.scopes import Def, Function
-from tapefix.analysis.tapes import GradientCall, argument
+from tapefix.analysis.scopes import Def
+from tapefix.analysis.tapes import argument
 from tapefix.analysis.training import PREDICTS
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, HELD, METHODS, PICKS, UNKNOWN, Mode
 
@@ -39,31 +38,6 @@ class Detour:
         self.silent = silent
 
 
-class Target:
-    """A value that a gradient is taken of, and what of."""
-
-    __slots__ = ("asked", "gradient", "kind", "parameters", "root", "values")
-
-    def __init__(
-        self,
-        values: list[Vertex],
-        asked: Asked,
-        kind: Literal["tape", "fit", "class", "layer", "named"],
-        root: Function | None = None,
-        parameters: set[Vertex] | None = None,
-        gradient: GradientCall | None = None,
-    ) -> None:
-        self.values = values
-        self.asked = asked
-        self.kind = kind
-        self.root = root
-        self.parameters = parameters if parameters is not None else set()
-        self.gradient = gradient
-
-    def enters(self, vertex: Vertex) -> bool:
-        return vertex in self.parameters or self.asked(vertex)
-
-
 class Detours:
     """All detours of one module.
 
@@ -83,7 +57,7 @@ class Detours:
         self.outside: set[ast.Call] = set()
         self.live: set[Vertex] = set()
         if self._candidates:
-            for target in self._targets():
+            for target in targets(module):
                 self._search(target)
                 if self._compiled(target):
                     self._in_compiled_loss(target)
@@ -106,44 +80,6 @@ class Detours:
 
     def _is_array(self, definition: Def) -> bool:
         return self.module.call_name(definition.value) in ARRAYS if definition.value is not None else False
-
-    def _targets(self) -> Iterator[Target]:
-        for gradient in self.module.tapes.gradients:
-            yield Target([gradient.target], Asked(self.module, gradient.sources), "tape", gradient=gradient)
-        nothing = Asked(self.module, ast.Tuple([], ast.Load()))
-        for function, known in self.training.losses.items():
-            prediction = self.training.prediction_parameter(function)
-            if prediction is not None:
-                values: list[Vertex] = list(self.objects.returns.get(function, []))
-                yield Target(values, nothing, "fit" if known == "compile" else "class", function, {prediction})
-        for function in self.training.regularizers:
-            weights: set[Vertex] = {
-                d for p in self.objects.parameters(function)[:1] for d in self.module.reaching.bindings.get(p, [])
-            }
-            yield Target(list(self.objects.returns.get(function, [])), nothing, "class", function, weights)
-        for function, seeds in self.module.named_losses.functions.items():
-            yield Target(
-                list(self.objects.returns.get(function, [])), Asked(self.module, None), "named", function, seeds
-            )
-        for function, known in self.training.forward_methods.items():
-            values = list(self.objects.returns.get(function, []))
-            inputs = self.objects.parameters(function)[:1] if known in ("layer", "lambda") else []
-            seeds = {d for p in inputs for d in self.module.reaching.bindings.get(p, [])}
-            owner = self.module.method_class(function)
-            asked = Asked(self.module, None) if owner is not None else nothing
-            yield Target(values, asked, "layer", function, seeds)
-        for call in self.module.calls:
-            if not isinstance(call.func, ast.Attribute) or self.module.call_name(call) is not None:
-                continue  # scipy.optimize.minimize takes no gradients from TensorFlow
-            if call.func.attr in ("minimize", "add_loss") and call.args:
-                variables = argument(call, 1, "var_list")
-                functions = [o for o in self.objects.origins(call.args[0]) if isinstance(o, _FUNCTIONS)]
-                for function in functions:
-                    yield Target(
-                        list(self.objects.returns.get(function, [])), Asked(self.module, variables), "tape", function
-                    )
-                if not functions and call.func.attr == "add_loss":
-                    yield Target([call.args[0]], Asked(self.module, None), "tape", self.module.function(call))
 
     # -------------------------------------------------------------- one target
 
@@ -197,6 +133,7 @@ class Detours:
                 certain = tensor and not self._is_shared(state) and not self._is_held(paths, state, live)
             if state.vertex in starving:
                 certain, sure, part = True, True, "all"
+            certain &= part == "all" or not self._is_rollout(state.vertex)
             if kind == "random" and not certain:
                 continue  # an action drawn from a policy: its log-probability is what trains
             if target.kind == "named" and not (certain and sure and tensor):
@@ -360,6 +297,13 @@ class Detours:
         """Is this in a helper that is used where nothing is recorded, too: there it may be given arrays?"""
         called = [f for call in state.calls for f in self.objects.callees(call)]
         return any(not self.training.is_recorded(site) for f in called for site in self.objects.call_sites.get(f, ()))
+
+    def _is_rollout(self, node: Vertex) -> bool:
+        """`tf.numpy_function(self.rollout, [], ...)`: what takes no tensors makes data, which may be meant as such."""
+        if not isinstance(node, ast.Call) or self._candidates[node] != "wrapper":
+            return False
+        given = argument(node, 1, "inp")
+        return given is None or (isinstance(given, (ast.List, ast.Tuple)) and not given.elts)
 
     def _is_held(self, paths: Paths, start: State, live: set[State]) -> bool:
         """May this part of a formula be held constant on purpose, as targets, advantages and weights are?"""
