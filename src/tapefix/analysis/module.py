@@ -186,6 +186,11 @@ class Module:
     def line_text(self, line: int) -> str:
         return self.lines[line - 1] if 0 < line <= len(self.lines) else ""
 
+    def indent_of(self, line: int) -> str:
+        """The blanks that a line begins with."""
+        text = self.line_text(line)
+        return text[: len(text) - len(text.lstrip())]
+
     # -------------------------------------------------------------- names
 
     @cached_property

@@ -139,14 +139,23 @@ class Results:
         decorator = self.module.parent(function)
         if not isinstance(decorator, ast.FunctionDef) or not isinstance(function, ast.FunctionDef):
             return None
-        if not any(isinstance(r, ast.Name) and r.id == function.name for r in self.objects.returns.get(decorator, ())):
+        if not self._returns(decorator, function):
             return None
+        outer = self.module.parent(decorator)
+        factory = outer if isinstance(outer, ast.FunctionDef) and self._returns(outer, decorator) else None
         for decorated in self.module.each(ast.FunctionDef):
-            if any(isinstance(d, ast.Name) and d.id == decorator.name for d in decorated.decorator_list):
+            for mark in decorated.decorator_list:
+                applied = mark.func if isinstance(mark, ast.Call) else mark
+                meant = factory if isinstance(mark, ast.Call) else decorator
+                if meant is None or not self._names(applied, meant, meant.name):
+                    continue
                 need = self.need(decorated)
                 if need is not None:
                     return Need("caller", f"{decorated.name}, which it wraps, loses its result", need.place)
         return None
+
+    def _returns(self, outer: ast.FunctionDef, inner: ast.FunctionDef) -> bool:
+        return any(isinstance(r, ast.Name) and r.id == inner.name for r in self.objects.returns.get(outer, ()))
 
     def _is_backward_pass(self, function: Function) -> bool:
         """The second of the two results of a function under `tf.custom_gradient`."""

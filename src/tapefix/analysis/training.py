@@ -111,6 +111,11 @@ class Training:
             return self.prediction_parameter(function)
         return None
 
+    def names_prediction_first(self, function: Function) -> bool:
+        """Do the names of a loss's parameters say that the prediction comes before the target?"""
+        names = [p.arg for p in self.objects.parameters(function)[:2]]
+        return len(names) == 2 and _PREDICTION.match(names[0]) is not None and _TRUTH.match(names[1]) is not None
+
     def target_parameter(self, function: Function) -> Def | None:
         """`y_true` of a loss: its first parameter."""
         parameters = self.objects.parameters(function)

@@ -86,6 +86,26 @@ class LastValue:
         read = {node.id for node in ast.walk(printed) if isinstance(node, ast.Name)} if printed is not None else set()
         return computed if computed.dead and computed.text not in read else found
 
+    def unread(self, block: list[ast.stmt]) -> Last | None:
+        """The one value that `block` computes and nothing reads, wherever it stands: `result = function(*args)`."""
+        found = [
+            (name, statement)
+            for statement in block
+            if isinstance(statement, (ast.Assign, ast.AnnAssign))
+            and (name := self._name_of(statement)) is not None
+            and name.isidentifier()
+            and name not in self._outer_names
+            and self._is_dead(name, statement)
+        ]
+        if len(found) != 1 or isinstance(block[-1], ast.Return):
+            return None
+        return self._named(*found[0], block[-1], False)
+
+    @property
+    def _outer_names(self) -> set[str]:
+        """Names that the function gives values to for others."""
+        return {name for n in own_nodes(self.function) if isinstance(n, (ast.Global, ast.Nonlocal)) for name in n.names}
+
     def _of_work(self, work: list[ast.stmt], tail: ast.stmt, bare: bool) -> Last | None:
         """The value of the last statement that is there for its value; `tail` is the block's last of all."""
         last = work[-1]

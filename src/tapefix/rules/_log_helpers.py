@@ -84,7 +84,7 @@ def spliced(
             continue
         template = _HOLE.sub(rf"$p{number}_\1", edit.template)
         parts |= {f"p{number}_{hole}": span for hole, span in edit.parts.items()}
-        indent = "\n" + " " * place.column
+        indent = "\n" + module.indent_of(place.line)
         if isinstance(edit, Insert) and edit.where == "before":
             start, end, template = start, start, template.replace("\n", indent) + indent
         elif isinstance(edit, Insert):
@@ -93,4 +93,4 @@ def spliced(
     for start, end, template in sorted(changes, reverse=True):
         text = text[:start] + template + text[end:]
     text = re.sub(rf"^def\s+{function.name}\b", f"def {name}", text)
-    return textwrap.dedent(" " * first.column + text), parts
+    return textwrap.dedent(module.indent_of(first.line) + text), parts

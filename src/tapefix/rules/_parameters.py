@@ -239,7 +239,7 @@ class _Passing:
         source = [self.module.line_text(n) for n in range(first, (self.home.end_lineno or first) + 1)]
         anchor, where = start_of(self.module, self.tape, self._made_here())
         place = (anchor.lineno if where == "before" else (anchor.end_lineno or anchor.lineno) + 1) - first
-        indent = " " * anchor.col_offset
+        indent = self.module.indent_of(anchor.lineno)
         inserted = [indent + line for text in lines for line in text.split("\n")]
         span, last = self.module.span(arguments.args[0]), arguments.defaults or arguments.args
         end = self.module.span(last[-1])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
 # Layers with weights; the others may be made anywhere.
-_WEIGHTED = re.compile(
+WEIGHTED = re.compile(
     r"^(Dense|EinsumDense|Conv\w*|DepthwiseConv\w*|SeparableConv\w*|LocallyConnected\w*|Embedding|LSTM|GRU|SimpleRNN|RNN"
     r"|Bidirectional|TimeDistributed|BatchNormalization|LayerNormalization|GroupNormalization|MultiHeadAttention|PReLU)$"
 )
@@ -82,7 +82,7 @@ class CreatedInCall(Rule):
             if module.function(call) is not forward:
                 continue
             name = module.call_name(call) or ""
-            if name.startswith("keras.layers.") and _WEIGHTED.match(name.rpartition(".")[2]):
+            if name.startswith("keras.layers.") and WEIGHTED.match(name.rpartition(".")[2]):
                 yield self._layer(module, owner, forward, call, name.rpartition(".")[2], taken)
                 if not has_start:
                     return  # the repair writes an __init__; the others follow in a next round

@@ -106,7 +106,7 @@ class MissingReturn(Rule):
             last = _inner_function(module, function)
         if last is None and isinstance(function.body[-1], ast.If):
             last = self._of_ends(module, function, places)
-        return last
+        return last or LastValue(module, function).unread(function.body)
 
     def _of_ends(self, module: Module, function: Definition, places: list[End]) -> Last | None:
         """Every branch computes its own result."""

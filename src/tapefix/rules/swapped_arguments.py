@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import ReplaceExpression
-from tapefix.findings import Candidate, Finding
+from tapefix.findings import Candidate, Finding, Span
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
+    from tapefix.analysis.scopes import Function
 
-# Losses whose value depends on the order of target and prediction.
 # Losses that give something else when the arguments change places; the hinge of labels -1 and 1 does not.
 _ORDERED = {
     "BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "BinaryFocalCrossentropy",
@@ -28,7 +28,8 @@ class SwappedArguments(Rule):
 
     What it finds:
         `cross_entropy(prediction, target)` with a loss of Keras whose value depends on the order, where the first
-        argument is the output of a model and the second is not.
+        argument is the output of a model and the second is not. A compiled loss of one's own whose parameters say
+        that the prediction comes first: `def loss(y_pred, y_true)`.
 
     Why the gradient stops:
         The loss takes the prediction for the target. Of a target that is an integer label there is no gradient, and
@@ -47,15 +48,18 @@ class SwappedArguments(Rule):
         ```
 
     Fix safety:
-        Safe: losses of Keras take the target first.
+        Safe: losses of Keras take the target first, and Keras calls a loss of one's own in that order.
     """
 
     code = "TPF414"
     name = "swapped-loss-arguments"
     safety = "safe"
-    tokens = ("rossentropy", "KLDivergence", "Poisson", "inge", "kl_divergence")
+    tokens = ("rossentropy", "KLDivergence", "Poisson", "inge", "kl_divergence", "compile(")
 
     def check(self, module: Module) -> Iterator[Finding]:
+        for function, known in module.training.losses.items():
+            if known == "compile":  # a loss class may be called by hand, in its own order
+                yield from self._parameters(module, function)
         for call in module.calls:
             if len(call.args) < 2 or not self._is_ordered(module, call):
                 continue
@@ -74,6 +78,41 @@ class SwappedArguments(Rule):
                 candidates=[Candidate("put the target first", swap, keeps_value=False)],
                 silent=True,
             )
+
+    def _parameters(self, module: Module, function: Function) -> Iterator[Finding]:
+        """`def loss(y_pred, y_true)`, which Keras calls as loss(target, prediction)."""
+        parameters = module.objects.parameters(function)[:2]
+        if len(parameters) < 2 or not module.training.names_prediction_first(function):
+            return
+        first, second = parameters
+        swap = (_renamed(module, first, second.arg), _renamed(module, second, first.arg))
+        called = module.results.calls_of(function)
+        yield self.finding(
+            module,
+            first,
+            f"Keras calls a loss as loss(target, prediction), so {first.arg} is the target here and {second.arg} the "
+            "prediction.",
+            label="is given the target",
+            candidates=[Candidate(f"take {second.arg} first", swap, keeps_value=False)] if not called else (),
+            # A squared difference is the same both ways.
+            certain=not called and self._depends_on_order(module, function, first.arg, second.arg),
+            silent=True,
+            advice="Take the target first, also where the loss is called." if called else "",
+        )
+
+    def _depends_on_order(self, module: Module, function: Function, prediction: str, target: str) -> bool:
+        """Does the text take the log of what it calls the prediction, or give a loss of Keras both in its order?"""
+        logs: set[str] = set()
+        for call in module.calls:
+            if module.function(call) is not function:
+                continue
+            names = [n.id for a in call.args for n in ast.walk(a) if isinstance(n, ast.Name)]
+            if module.op(call) in ("log", "log1p"):
+                logs |= set(names)
+            pair = [a.id if isinstance(a, ast.Name) else "" for a in call.args[:2]]
+            if pair == [target, prediction] and self._is_ordered(module, call):
+                return True
+        return prediction in logs and target not in logs
 
     def _is_ordered(self, module: Module, call: ast.Call) -> bool:
         name = module.call_name(call)
@@ -114,3 +153,9 @@ class SwappedArguments(Rule):
             return [node]
         definitions = module.definitions(node)
         return [d.value for d in definitions if d.kind == "assign" and not d.path and d.value is not None]
+
+
+def _renamed(module: Module, parameter: ast.arg, name: str) -> ReplaceExpression:
+    """Another name for a parameter, whose annotation stays where it is."""
+    line, column, _, _ = module.span(parameter)
+    return ReplaceExpression(Span(line, column, line, column + len(parameter.arg)), name)

@@ -25,11 +25,13 @@ class ZipOrder(Rule):
 
     What it finds:
         `optimizer.apply_gradients(zip(variables, gradients))`, `apply_gradients(gradients)` without the variables, and
-        `apply_gradients(gradients, variables)` with two lists, `apply(zip(...))` with pairs.
+        `apply_gradients(gradients, variables)` with two lists, `apply(zip(...))` with pairs, `zip(gradient, variable)`
+        of one tensor and one variable.
 
     Why the gradient stops:
         `apply_gradients` takes pairs of (gradient, variable). The other way round the optimiser tries to update the
-        gradients and fails with an AttributeError. Without pairs it fails with `too many values to unpack`.
+        gradients and fails with an AttributeError. Without pairs it fails with `too many values to unpack`. A `zip`
+        of tensors pairs their rows.
 
     Example:
         ```python
@@ -67,6 +69,7 @@ class ZipOrder(Rule):
             pairs = call.args[0]
             if isinstance(pairs, ast.Call) and module.call_name(pairs) == "zip" and len(pairs.args) == 2:
                 yield from self._swapped(module, pairs)
+                yield from self._rows(module, pairs)
             else:
                 yield from self._unpaired(module, call)
 
@@ -114,6 +117,34 @@ class ZipOrder(Rule):
                 label="variables, then gradients",
                 candidates=[Candidate("zip the gradients first", swap)],
             )
+
+    def _rows(self, module: Module, pairs: ast.Call) -> Iterator[Finding]:
+        """`zip(gradient, variable)` of a single variable goes through the rows of both."""
+        first, second = pairs.args
+        gradient, variable = _only(first), _only(second)
+        made = _gradient(module, gradient if gradient is not None else first)
+        alone = variable if variable is not None else second
+        if made is None or module.kinds.of(alone) != "variable":
+            return
+        single = self._is_single(module, made.sources)
+        listed = single is False or (single and gradient is not None)
+        if single is None or (listed and variable is not None):
+            return
+        template = "zip($gradients, [$variable])" if listed else "[($gradients, $variable)]"
+        parts = {"gradients": module.span(first), "variable": module.span(alone)}
+        yield self.finding(
+            module,
+            pairs,
+            "zip goes through the rows of a tensor: apply_gradients gets no pair of a gradient and its variable.",
+            label="pairs of rows",
+            candidates=[
+                Candidate(
+                    "pair the gradient with its variable",
+                    (ReplaceExpression(module.span(pairs), template, parts),),
+                    keeps_value=False,
+                )
+            ],
+        )
 
     def _unpaired(self, module: Module, call: ast.Call) -> Iterator[Finding]:
         """Gradients without their variables, or both as two lists."""
@@ -177,6 +208,11 @@ class ZipOrder(Rule):
         ):
             return False
         return True if module.kinds.of(sources) == "variable" else None
+
+
+def _only(node: ast.expr) -> ast.expr | None:
+    """What a list of one holds."""
+    return node.elts[0] if isinstance(node, (ast.List, ast.Tuple)) and len(node.elts) == 1 else None
 
 
 def _is_keras(module: Module, optimizer: ast.expr) -> bool:
