@@ -38,6 +38,7 @@ class Classes:
 
     def __init__(self, module: Module) -> None:
         self.module = module
+        self._selves: dict[ast.Name, bool] = {}
 
     @cached_property
     def by_name(self) -> dict[str, ast.ClassDef]:
@@ -123,6 +124,11 @@ class Classes:
         """Is this the first parameter of the method around it (or of the method around a nested function)?"""
         if not isinstance(node, ast.Name) or node.id not in self._first_parameters:
             return False
+        if node not in self._selves:
+            self._selves[node] = self._is_first_parameter(node)
+        return self._selves[node]
+
+    def _is_first_parameter(self, node: ast.Name) -> bool:
         for function in self.module.ancestors(node):
             if (
                 isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))

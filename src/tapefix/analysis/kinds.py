@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.classes import BASES
+from tapefix.analysis.names import dotted_name
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -134,4 +135,4 @@ class Kinds:
             definitions = self.module.definitions(node)
             return (id(definitions[0].scope) if definitions else 0, node.id)
         owner = self.module.class_of(node) if self.module.classes.is_self(node.value) else None
-        return (id(owner), ast.unparse(node))
+        return (id(owner), dotted_name(node) or ast.unparse(node))

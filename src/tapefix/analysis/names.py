@@ -6,6 +6,7 @@ Canonical roots are `tf`, `np`, `keras` (also for tf.keras), `keras.backend`, an
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 _ROOTS = (
     ("tensorflow.python.keras", "keras"),
@@ -36,6 +37,7 @@ _OP_PREFIXES = (
 )
 
 
+@lru_cache(maxsize=4096)
 def canonical(dotted: str) -> str:
     """`tensorflow.keras.losses.Loss` to `keras.losses.Loss`; a name that needs no change comes back as it is."""
     for prefix, root in _ROOTS:
@@ -57,6 +59,7 @@ def dotted_name(node: ast.AST) -> str | None:
     return ".".join(reversed(parts))
 
 
+@lru_cache(maxsize=4096)
 def tensor_op(name: str | None) -> str | None:
     """The bare operation of a TensorFlow or Keras function: `log` for tf.math.log, K.log and keras.ops.log."""
     if name is None:

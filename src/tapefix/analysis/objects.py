@@ -27,6 +27,7 @@ class Objects:
         self._sites_known = False
         self._origins_of: dict[tuple[ast.AST, int], list[ast.AST]] = {}
         self._arguments_of: dict[Def, list[ast.expr]] = {}
+        self._of_self: dict[ast.Attribute, list[tuple[ast.expr, tuple[int, ...]]]] = {}
 
     # -------------------------------------------------------------- tables of the module
 
@@ -78,6 +79,8 @@ class Objects:
                 found += self.definition_origins(definition, depth)
             return found
         if isinstance(node, ast.Attribute):
+            if self._is_imported(node):
+                return [node]
             writes = self.attribute_values(node)
             found = []
             for value, path in writes:
@@ -198,33 +201,32 @@ class Objects:
 
     def attribute_values(self, node: ast.Attribute) -> list[tuple[ast.expr, tuple[int, ...]]]:
         """What may have been assigned to this attribute: of self, or of an instance of a class of the module."""
-        owners: list[ast.ClassDef] = []
-        if self.module.classes.is_self(node.value):
-            owner = self.module.class_of(node)
-            owners = [owner] if owner is not None else []
-        else:
-            owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
+        if node in self._of_self:
+            return self._of_self[node]
         found = []
-        for owner in owners:
+        for owner in self._owners(node):
             for current in self.module.classes.bases(owner):
                 found += self.module.classes.attribute_writes.get((current, node.attr), [])
         if not found and node.attr in self._properties:
             getter = self.property_of(node)
             found = [(value, ()) for value in self.returns.get(getter, [])] if getter is not None else []
+        if self.module.classes.is_self(node.value):
+            self._of_self[node] = found
         return found
+
+    def _owners(self, node: ast.Attribute) -> list[ast.ClassDef]:
+        """The classes of the module of which this is an attribute: where it is of self, the class around it."""
+        if self.module.classes.is_self(node.value):
+            owner = self.module.class_of(node)
+            return [owner] if owner is not None else []
+        return [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
 
     def property_of(self, node: ast.Attribute) -> ast.FunctionDef | None:
         """The method that runs when this attribute is read, where a class of the module makes it a property."""
         if node.attr not in self._properties:
             return None
-        if self.module.classes.is_self(node.value):
-            owner = self.module.class_of(node)
-            owners = [owner] if owner is not None else []
-        else:
-            owners = [c for c in (self.instance_class(o) for o in self.origins(node.value, 6)) if c is not None]
-        found = [
-            m for m in (self.module.classes.method(c, node.attr) for c in owners) if m is not None and _is_property(m)
-        ]
+        methods = (self.module.classes.method(c, node.attr) for c in self._owners(node))
+        found = [m for m in methods if m is not None and _is_property(m)]
         return found[0] if found else None
 
     @cached_property
@@ -249,8 +251,16 @@ class Objects:
             known = self._callees[call] = tuple(dict.fromkeys(self._find_callees(call)))
         return known
 
+    def _is_imported(self, node: ast.expr) -> bool:
+        """A name of another module or of Python, or a part of one: nothing here makes it. Most of what is called is."""
+        while isinstance(node, ast.Attribute):
+            node = node.value
+        return isinstance(node, ast.Name) and all(d.kind == "import" for d in self.module.definitions(node))
+
     def _find_callees(self, call: ast.Call) -> Iterator[Function]:
         func = call.func
+        if self._is_imported(func):
+            return
         if isinstance(func, ast.Attribute):
             owners: list[ast.ClassDef] = []
             if self.module.classes.is_self(func.value):

@@ -236,14 +236,21 @@ class Training:
                     if isinstance(origin, (ast.FunctionDef, ast.Lambda)):
                         queue.append(origin)
         found.update(queue)
+        inner: dict[Function | None, list[Function]] = {}
+        for function in self.objects.functions:
+            inner.setdefault(self.module.function(function), []).append(function)
         queue = list(found)
+        seen = set(queue)
         while queue:
             function = queue.pop()
-            for node in ast.walk(function):
-                for callee in self._run_by(node):
-                    if callee not in found:
-                        found.add(callee)
-                        queue.append(callee)
+            # What stands inside of a recorded function is looked at with it, though it may not be one itself.
+            nested = [f for f in inner.get(function, []) if f not in seen]
+            called = [f for call in self.module.calls_in.get(function, []) for f in self._run_by(call)]
+            found.update(called)
+            for other in (*nested, *called):
+                if other not in seen:
+                    seen.add(other)
+                    queue.append(other)
         return found
 
     def _run_by(self, node: ast.AST) -> list[Function]:

@@ -78,9 +78,7 @@ class CreatedInCall(Rule):
     def _in_forward(self, module: Module, owner: ast.ClassDef, forward: ast.FunctionDef) -> Iterator[Finding]:
         taken = {name for (holder, name) in module.classes.attribute_writes if holder is owner}
         has_start = self._start(owner) is not None
-        for call in module.calls:
-            if module.function(call) is not forward:
-                continue
+        for call in module.calls_in.get(forward, []):
             name = module.call_name(call) or ""
             if name.startswith("keras.layers.") and WEIGHTED.match(name.rpartition(".")[2]):
                 yield self._layer(module, owner, forward, call, name.rpartition(".")[2], taken)

@@ -82,9 +82,9 @@ class UntrackedVariable(Rule):
             if (
                 isinstance(value, ast.Call)
                 and isinstance(target, ast.Attribute)
+                and module.call_name(value) in PLAIN_VARIABLES
                 and module.class_of(node) is owner
                 and module.classes.is_self(target.value)
-                and module.call_name(value) in PLAIN_VARIABLES
                 and self._is_weight(module, owner, target.attr, value)
             ):
                 function = module.function(node)

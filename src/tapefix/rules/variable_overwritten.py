@@ -177,15 +177,14 @@ def _update(module: Module, node: ast.AST) -> tuple[ast.expr, ast.expr, str] | N
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or isinstance(node.targets[0], (ast.Tuple, ast.List)):
         return None
     target, value = node.targets[0], node.value
-    wanted = ast.unparse(target)
-    if isinstance(value, ast.BinOp) and type(value.op) in _METHODS and ast.unparse(value.left) == wanted:
+    if isinstance(value, ast.BinOp) and type(value.op) in _METHODS and ast.unparse(value.left) == ast.unparse(target):
         return target, value.right, _METHODS[type(value.op)]
     operation = module.op(value)
     if (
         isinstance(value, ast.Call)
         and operation in _FUNCTIONS
         and len(value.args) == 2
-        and ast.unparse(value.args[0]) == wanted
+        and ast.unparse(value.args[0]) == ast.unparse(target)
     ):
         return target, value.args[1], _FUNCTIONS[operation]
     return None
