@@ -51,6 +51,7 @@ class Inspector:
     def __init__(self, path: str, text: str, options: Options) -> None:
         self.path = path
         self.keras: int | None = None  # of the interpreter that runs the code, once it has told
+        self.module: Module | None = None  # the one that was looked at last
         self.rules = [rule for rule in all_rules() if chosen(rule.code, options)]
         self.suppressions = Suppressions(text)
         self._options = options
@@ -61,7 +62,7 @@ class Inspector:
             tree = ast.parse(text)
         except SyntaxError as error:
             raise cannot_parse(self.path, error) from None
-        module = Module(text, tree, measured, self._keras_version)
+        module = self.module = Module(text, tree, measured, self._keras_version)
         # Suppressions are comments, so they are looked up in the text that they stand in.
         suppressions = self.suppressions if measured is None else Suppressions(text)
         return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]

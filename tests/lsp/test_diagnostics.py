@@ -18,8 +18,34 @@ def test_a_finding_says_what_starves_and_where_the_tape_is(editor: Editor) -> No
     assert found["range"]["end"] == {"line": 5, "character": 14}
     assert "`model`" in found["message"]
     related = found["relatedInformation"]
-    assert any(note["location"]["range"]["start"]["line"] == 6 for note in related)
+    assert [note["location"]["range"]["start"]["line"] for note in related] == [6, 8]
+    assert [note["message"] for note in related] == ["recording starts here", "the gradients are asked for here"]
     assert found["codeDescription"]["href"].startswith("file:")
+
+
+ERROR = """\
+import numpy as np
+
+def error(out):
+    return tf.reduce_mean(np.square(out.numpy()))
+
+for _ in range(2):
+"""
+STEP = """\
+    with tf.GradientTape() as tape:
+        loss = error(model(x))
+    tape.gradient(loss, model.trainable_variables)
+"""
+
+
+@pytest.mark.parametrize(("steps", "related"), [(1, [11, 13]), (2, [])])
+def test_a_loss_that_is_called_leads_to_its_tape_where_there_is_one_only(
+    editor: Editor, steps: int, related: list[int]
+) -> None:
+    """A finding in a function is of the file's one tape; of several nobody can tell which."""
+    found, *_ = editor.open(URI, HEALTHY.split("with")[0] + ERROR + STEP * steps)
+    assert found["range"]["start"]["line"] == 8
+    assert [note["location"]["range"]["start"]["line"] for note in found.get("relatedInformation") or []] == related
 
 
 def test_healthy_code_and_other_languages_have_none(editor: Editor) -> None:

@@ -14,6 +14,8 @@ from urllib.request import url2pathname
 
 import pytest
 
+from tapefix.lsp.prover import Prover
+
 from .conftest import CONNECT
 from .editor import Editor, settle
 from .profiles import EMACS, NEOVIM, PLAIN, VSCODE
@@ -186,6 +188,40 @@ def test_measured_gradients_are_shown(connect: CONNECT) -> None:
     editor.ask("workspace/executeCommand", {"command": "tapefix.measureGradients", "arguments": [URI]})
     (message,) = editor.wait(lambda: editor.messages)
     assert "kernel" in message
+
+
+def test_a_fork_server_ends_when_nobody_has_used_it_and_comes_back(
+    connect: CONNECT, prover: Prover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork_servers() -> list[str]:
+        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        commands = [Path(f"/proc/{pid}/cmdline") for one in children for pid in one.read_text().split()]
+        return [one.parent.name for one in commands if b"proof/server.py" in one.read_bytes()]
+
+    editor = connect()
+    editor.open(URI, BROKEN)
+    prove(editor)
+    editor.wait(lambda: editor.applied)
+    assert fork_servers()
+    monkeypatch.setattr(prover, "idle", 0.5)
+    editor.rewrite(URI, BROKEN.replace("0.1", "0.2"))
+    prove(editor)
+    editor.wait(lambda: len(editor.applied) == 2)
+    assert settle(lambda: not fork_servers())
+    monkeypatch.undo()
+    editor.rewrite(URI, BROKEN.replace("0.1", "0.3"))
+    prove(editor)
+    editor.wait(lambda: len(editor.applied) == 3)
+    assert editor.texts[URI] == REPAIRED.replace("0.1", "0.3")
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "none"])
+def test_what_a_script_sets_before_keras_is_set_where_it_is_proved(editor: Editor, backend: str) -> None:
+    text = f'import os\n\nos.environ["KERAS_BACKEND"] = "{backend}"\n{BROKEN}'
+    editor.open(URI, text)
+    prove(editor)
+    (message,) = editor.wait(lambda: editor.messages)
+    assert ("1 verified repair applied" in message) == (backend == "tensorflow"), message
 
 
 def test_code_is_run_on_save_only_where_the_setting_says_so(connect: CONNECT) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from tapefix.errors import TapefixError
 from tapefix.findings import Candidate, Finding
+from tapefix.lsp.related import Recording, recordings
 from tapefix.lsp.snapshot import Edit, Snapshot
 from tapefix.repair import Inspector, Options, may_apply, static_text
 from tapefix.text.gate import is_tensorflow_source
@@ -22,6 +23,7 @@ class Analysis:
         self.options = options
         self.findings: tuple[Finding, ...] = ()
         self.unused: tuple[Finding, ...] = ()
+        self.recordings: tuple[Recording, ...] = ()
         self.parses = True
         self.concerned = is_tensorflow_source(snapshot.text.encode("utf-8", "replace"))
         # By identity: findings hold what cannot be hashed.
@@ -32,6 +34,9 @@ class Analysis:
         try:
             found = self.inspector.findings(snapshot.text)
             self.unused = tuple(outcome.finding for outcome in self.inspector.unused_suppressions())
+            if found and self.inspector.module is not None:
+                self.recordings = recordings(self.inspector.module)
+            self.inspector.module = None  # a large thing, and nobody asks for it again
         except (TapefixError, ValueError, RecursionError, MemoryError):
             self.parses = False
             return
@@ -73,8 +78,3 @@ class Analysis:
             log.exception("the safe repairs of %s failed", self.snapshot.path)
             return None
         return self.snapshot.edits(text) or None
-
-    def prepare(self) -> None:
-        """Compute the edits ahead, so that code actions need not wait for them."""
-        for finding in self.findings:
-            self.unproved_edits(finding)

@@ -9,7 +9,7 @@ from tapefix.lsp.analysis import Analysis
 from tapefix.lsp.client import Client
 from tapefix.lsp.pages import Pages
 from tapefix.lsp.proofs import refuted, was_run
-from tapefix.lsp.snapshot import Snapshot
+from tapefix.lsp.related import related
 from tapefix.outcome import FileResult, Outcome
 from tapefix.text.suppress import UnusedSuppression
 
@@ -24,20 +24,22 @@ def current(analysis: Analysis, proof: FileResult | None) -> list[Outcome]:
 
 
 def by_document(
-    snapshot: Snapshot, outcomes: list[Outcome], client: Client, pages: Pages
+    analysis: Analysis, outcomes: list[Outcome], client: Client, pages: Pages
 ) -> dict[str, list[types.Diagnostic]]:
     """The diagnostics of every document of a snapshot, also of those that have none."""
+    snapshot = analysis.snapshot
     found: dict[str, list[types.Diagnostic]] = {document.uri: [] for document in snapshot.documents}
     for outcome in outcomes:
         location = snapshot.location(outcome.finding.span)
-        found[location.uri].append(_diagnostic(snapshot, outcome, location.range, client, pages))
+        found[location.uri].append(_diagnostic(analysis, outcome, location.range, client, pages))
     return found
 
 
 def _diagnostic(
-    snapshot: Snapshot, outcome: Outcome, where: types.Range, client: Client, pages: Pages
+    analysis: Analysis, outcome: Outcome, where: types.Range, client: Client, pages: Pages
 ) -> types.Diagnostic:
     finding = outcome.finding
+    notes = related(finding, analysis.recordings) if client.related_information else []
     unused = finding.code == UnusedSuppression.code
     page = pages.rule(finding.code) if client.documentation_links else None
     return types.Diagnostic(
@@ -49,10 +51,9 @@ def _diagnostic(
         source=SOURCE,
         tags=[types.DiagnosticTag.Unnecessary] if unused and client.tags else None,
         related_information=[
-            types.DiagnosticRelatedInformation(snapshot.location(note.span), note.label) for note in finding.notes
+            types.DiagnosticRelatedInformation(analysis.snapshot.location(note.span), note.label) for note in notes
         ]
-        if client.related_information and finding.notes
-        else None,
+        or None,
     )
 
 

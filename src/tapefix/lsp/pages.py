@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Pages:
-    """A temporary folder of Markdown files, made when the first is asked for."""
+    """A temporary folder of them, made when the first is asked for."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
@@ -23,11 +23,11 @@ class Pages:
             self._rules[code] = self._write_rule(code)
         return self._rules[code]
 
-    def show(self, title: str, text: str) -> str:
-        """Write a page and return its address; the same title is the same page, rewritten."""
+    def show(self, name: str, text: str) -> str:
+        """Write a page and return its address; the same name is the same page, rewritten."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="tapefix-lsp-"))
-        path = self._folder / (re.sub(r"[^\w. -]", "_", title)[:100] + ".md")
+        path = self._folder / re.sub(r"[^\w. -]", "_", name)[-100:]
         path.write_text(text, encoding="utf-8")
         return path.as_uri()
 
@@ -46,5 +46,5 @@ class Pages:
                 text = inspect.cleandoc(rule.__doc__ or "")
                 sections = re.sub(r"^(\S[^\n]*):$", r"## \1", text, flags=re.M)
                 body = re.sub(r"^    ", "", sections, flags=re.M)
-                return self.show(code, f"# {code} {rule.name} ({rule.safety})\n\n{body}\n")
+                return self.show(f"{code}.md", f"# {code} {rule.name} ({rule.safety})\n\n{body}\n")
         return None

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tapefix.proof.client import ForkServer, RunRequest, ServerInfo
     from tapefix.proof.run import Run
 
+# A fork server with TensorFlow in it takes memory; one that nobody has used for so many seconds ends.
+IDLE = 600.0
+
 Report = Callable[[str], None]
 
 
@@ -28,11 +31,14 @@ class Cancelled(Exception):
 
 
 class Prover:
-    """Proves and measures snapshots. Nothing is started before the first of them."""
+    """Proves and measures snapshots. Nothing is started before it is needed, nor kept for long after."""
 
     def __init__(self) -> None:
-        self._servers: dict[str, ForkServer] = {}
+        self.idle = IDLE
+        self._servers: dict[tuple[str, frozenset[tuple[str, str]]], ForkServer] = {}
         self._lock = threading.Lock()
+        self._at_work = 0
+        self._rest: asyncio.TimerHandle | None = None
 
     async def prove(self, snapshot: Snapshot, settings: Settings, cwd: Path, report: Report) -> FileResult:
         """The result for the text of the snapshot. TapefixError where it cannot be worked on."""
@@ -43,7 +49,7 @@ class Prover:
             inspector = Inspector(snapshot.path, source.text, options)
             return proved_result(server, str(cwd / snapshot.path), source, inspector, options, report)
 
-        return await self._in_thread(work, settings, cwd)
+        return await self._in_thread(work, snapshot, settings, cwd)
 
     async def measure(self, snapshot: Snapshot, settings: Settings, cwd: Path, report: Report) -> FileResult:
         """The gradients of the text as it stands."""
@@ -51,16 +57,41 @@ class Prover:
         def work(server: _Cancellable) -> FileResult:
             return probed_result(server, str(cwd / snapshot.path), snapshot.source(), settings.options(cwd), report)
 
-        return await self._in_thread(work, settings, cwd)
+        return await self._in_thread(work, snapshot, settings, cwd)
 
     def close(self) -> None:
         """End all that was started."""
-        with self._lock:
-            servers, self._servers = self._servers, {}
-        for server in servers.values():
+        for server in self._dismissed():
             server.close()
 
-    async def _in_thread(self, work: Callable[[_Cancellable], FileResult], settings: Settings, cwd: Path) -> FileResult:
+    def _dismissed(self) -> list[ForkServer]:
+        """The fork servers, which the next proof does without."""
+        with self._lock:
+            servers, self._servers = self._servers, {}
+        return list(servers.values())
+
+    def _retire(self) -> None:
+        for server in self._dismissed():
+            # The end may take seconds, and the editor is not to wait for it.
+            threading.Thread(target=server.close, daemon=True).start()
+
+    async def _in_thread(
+        self, work: Callable[[_Cancellable], FileResult], snapshot: Snapshot, settings: Settings, cwd: Path
+    ) -> FileResult:
+        """Work with a fork server, and let it rest afterwards."""
+        if self._rest is not None:
+            self._rest.cancel()
+        self._at_work += 1
+        try:
+            return await self._done(work, snapshot, settings, cwd)
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._rest = asyncio.get_running_loop().call_later(self.idle, self._retire)
+
+    async def _done(
+        self, work: Callable[[_Cancellable], FileResult], snapshot: Snapshot, settings: Settings, cwd: Path
+    ) -> FileResult:
         """Work in a thread of its own; where this is cancelled, the runs under way are ended."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[FileResult] = loop.create_future()
@@ -77,7 +108,7 @@ class Prover:
         def target() -> None:
             result, error = None, None
             try:
-                server.use(self._server(settings, cwd))
+                server.use(self._server(snapshot.text, settings, cwd))
                 result = work(server)
             except BaseException as failure:  # it belongs to whoever waits for the result
                 error = failure
@@ -92,18 +123,21 @@ class Prover:
             server.cancel()
             raise
 
-    def _server(self, settings: Settings, cwd: Path) -> ForkServer:
+    def _server(self, text: str, settings: Settings, cwd: Path) -> ForkServer:
+        """One for each interpreter, and for what the script sets before it imports Keras."""
         from tapefix.interpreter import find_interpreter
         from tapefix.proof.client import ForkServer
+        from tapefix.proof.environment import settings_of
 
         wanted = settings.interpreter
         if wanted is not None and shutil.which(str(Path(wanted).expanduser())) is None:
             raise TapefixError(f"there is no interpreter {wanted}; change the setting tapefix.interpreter")
-        python = find_interpreter(wanted, cwd)
+        python, environment = find_interpreter(wanted, cwd), settings_of(text)
+        key = python, frozenset(environment.items())
         with self._lock:
-            server = self._servers.get(python)
+            server = self._servers.get(key)
             if server is None or not server.alive:
-                server = self._servers[python] = ForkServer(python)
+                server = self._servers[key] = ForkServer(python, settings=environment)
             return server
 
 

@@ -91,7 +91,7 @@ class Repairing:
         if not was_run(result):
             raise TapefixError(f"{name} was run, but: {tables.table(result)}")
         if server.client.shows_documents:
-            uri = server.pages.show(f"gradients of {name}", tables.page(result, name))
+            uri = server.pages.show(f"gradients of {name}.txt", tables.page(result, name))
             await server.window_show_document_async(types.ShowDocumentParams(uri, take_focus=False))
         else:
             server.say(tables.table(result))

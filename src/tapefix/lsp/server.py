@@ -61,7 +61,7 @@ class TapefixServer(LanguageServer):
         snapshot = analysis.snapshot
         outcomes = current(analysis, document.proofs.of(snapshot.text))
         versions = {one.uri: one.version for one in snapshot.documents}
-        for uri, found in by_document(snapshot, outcomes, self.client, self.pages).items():
+        for uri, found in by_document(analysis, outcomes, self.client, self.pages).items():
             self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found, versions[uri]))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -217,7 +217,8 @@ def _answers(server: TapefixServer) -> None:
             return []
         asked = actions.Asked(lines, [str(getattr(kind, "value", kind)) for kind in params.context.only or []])
         proof = document.proofs.of(analysis.snapshot.text)
-        return actions.code_actions(analysis, proof, asked, server.client, server.settings)
+        client, chosen = server.client, server.settings
+        return await server.checker.aside(lambda: actions.code_actions(analysis, proof, asked, client, chosen))
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:

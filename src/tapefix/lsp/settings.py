@@ -81,7 +81,9 @@ def updated(settings: Settings, data: Any) -> Settings:
 
 def in_editor(text: str) -> str:
     """The same advice, in the words of an editor's settings."""
-    return text.replace("--python", "the setting tapefix.interpreter")
+    for option, setting in (("--python", "interpreter"), ("--unsafe-fixes", "unsafeFixes")):
+        text = text.replace(option, f"the setting tapefix.{setting}")
+    return text
 
 
 def _number(value: Any) -> bool:

@@ -32,9 +32,8 @@ def table(result: FileResult) -> str:
 
 
 def page(result: FileResult, name: str) -> str:
-    """The same as a Markdown page."""
-    notices = "".join(f"\n{notice}\n" for notice in result.notices)
-    return f"# Gradients of {name}\n\n```text\n{table(result)}\n```\n{notices}"
+    """The same as a page of its own, with what is to be known of the run."""
+    return "\n\n".join([f"Gradients of {name}", table(result), *result.notices]) + "\n"
 
 
 def at_line(snapshot: Snapshot, line: int, proofs: Proofs) -> FileResult | None:
