@@ -193,3 +193,47 @@ def test_two_bells_far_from_the_data_stay_in_log_space(prove: Prove) -> None:
     """)
     result = repaired(prove(text))
     assert "reduce_logsumexp(" in result and "def log_bell(" in result
+
+
+KEPT = dedent("""
+    import tensorflow as tf
+
+    class Base:
+        def __init__(self):
+            self.net = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(1)])
+            self.state = {}
+
+        def update(self, batch):
+            self.predict(batch)
+            print("batch of", len(batch))
+            with tf.GradientTape() as tape:
+                loss = self.cost()
+            self.descend(tape, loss)
+
+        def descend(self, tape, loss):
+            gradients = tape.gradient(loss, self.net.trainable_variables)
+            for variable, gradient in zip(self.net.trainable_variables, gradients):
+                if gradient is not None:
+                    variable.assign_sub(0.1 * gradient)
+
+    class Fit(Base):
+        def predict(self, batch):
+            self.state["output"] = self.net(batch)
+
+        def cost(self):
+            return tf.reduce_mean(tf.square(self.state["output"] - 1.0))
+
+    fit = Fit()
+    for _ in range(3):
+        fit.update(tf.random.normal([8, 3]))
+""")
+
+
+def test_a_call_that_keeps_its_result_on_the_object_moves_into_the_tape(prove: Prove) -> None:
+    text = repaired(prove(KEPT))
+    assert "as tape:\n            self.predict(batch)\n            loss = self.cost()" in text
+
+
+def test_a_call_before_a_tape_that_records_something_stays(prove: Prove) -> None:
+    text = KEPT.replace("loss = self.cost()", "loss = self.cost() + 0.1 * tf.reduce_sum(self.net(batch))")
+    assert not prove(text).changed

@@ -47,7 +47,7 @@ class Need(NamedTuple):
     """Why a function must return something: a phrase for the message, and the call that uses the result, if any.
 
     `names` are the names that a caller unpacks the result into; `kind` is loss, class, layer, model, lambda, step,
-    callback or caller.
+    callback, element or caller.
     """
 
     kind: str
@@ -122,6 +122,9 @@ class Results:
             return Need("callback", "tf.custom_gradient uses what it returns as the gradient")
         for call, slot in self._handed_over(function):
             return Need("callback", f"{slot} uses what it returns", call)
+        mapped = self._maps_dataset(function)
+        if mapped is not None:
+            return Need("element", "Dataset.map uses what it returns", mapped)
         return None
 
     def _is_loss_by_name(self, function: Function) -> bool:
@@ -193,6 +196,20 @@ class Results:
                 found.append((call, last))
         return found
 
+    def _maps_dataset(self, function: Function) -> ast.Call | None:
+        """`dataset.map(function)`, also through functools.partial."""
+        for call in self.module.calls if "Dataset" in self.module.text or "tfds." in self.module.text else ():
+            if not (isinstance(call.func, ast.Attribute) and call.func.attr == "map" and call.args):
+                continue
+            if isinstance(self.module.parent(call), ast.Expr):
+                continue  # a pool of workers
+            given = call.args[0]
+            if isinstance(given, ast.Call) and self.module.call_name(given) == "functools.partial" and given.args:
+                given = given.args[0]
+            if self._names(given, function, getattr(function, "name", None)):
+                return call
+        return None
+
     def _names(self, node: ast.AST, function: Function, name: str | None) -> bool:
         if node is function:
             return True
@@ -223,11 +240,27 @@ class Results:
             names = self._unpacked(call)
             if names:
                 return Need("caller", f"line {call.lineno} unpacks its result", call, names)
-        for call in calls:
-            use = self.strict_use(call)
+        for read in [*calls, *self._reads_of_property(function)]:
+            use = self.strict_use(read)
             if use is not None:
                 return Need("caller", f"line {use.lineno} computes with its result", use)  # type: ignore[attr-defined]
         return None
+
+    def _reads_of_property(self, function: Function) -> list[ast.Attribute]:
+        owner = self.module.method_class(function)
+        decorators = getattr(function, "decorator_list", ())
+        if owner is None or not any(isinstance(d, ast.Name) and d.id == "property" for d in decorators):
+            return []
+        return [
+            read
+            for read in self.module.each(ast.Attribute)
+            if read.attr == function.name  # type: ignore[union-attr]
+            and isinstance(read.ctx, ast.Load)
+            and owner in (self.objects.instance_class(read.value), self._class_of_self(read.value))
+        ]
+
+    def _class_of_self(self, node: ast.expr) -> ast.ClassDef | None:
+        return self.module.class_of(node) if self.module.classes.is_self(node) else None
 
     def _unpacked(self, call: ast.Call) -> tuple[str, ...]:
         parent = self.module.parent(call)

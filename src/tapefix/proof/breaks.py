@@ -69,8 +69,9 @@ class Breaks:
         self._recorder = recorder
         self._told = False
         self._seen: set[tuple[int, str, str]] = set()
-        # Values made from variables while no tape recorded, by tensor number: the lines and first ops that made them.
-        self._outside: dict[int, dict[int, str]] = {}
+        # Values made from variables while no tape recorded, by tensor number: the first ops that made them, by the
+        # lines of the calls that led there.
+        self._outside: dict[int, dict[tuple[int, ...], str]] = {}
         # The ops that a tape has seen, the latest last, and those of them that made NaN or Inf of finite numbers.
         self._forward: deque[Forward] = deque(maxlen=20000)
         self._overflows: deque[Forward] = deque(maxlen=20)
@@ -121,11 +122,11 @@ class Breaks:
 
         wrapper.__init__ = traced
 
-    def _report(self, line: int, kind: str, what: str) -> None:
+    def _report(self, line: int, kind: str, what: str, calls: tuple[int, ...] = ()) -> None:
         key = (line, kind, "" if kind == "outside" else what)
         if line and key not in self._seen and len(self._seen) < MOST_BREAKS:
             self._seen.add(key)
-            self._channel.send("break", {"line": line, "kind": kind, "what": what})
+            self._channel.send("break", {"line": line, "kind": kind, "what": what, "calls": calls})
 
     # ------------------------------------------------------------ exports
 
@@ -228,9 +229,9 @@ class Breaks:
         followed = [self._connected([one]) for one in eager]
         for one, known in zip(eager, followed):  # noqa: B905  (3.9)
             if not known:
-                for line, what in self._outside.get(one._id, {}).items():
+                for (*calls, line), what in self._outside.get(one._id, {}).items():
                     if what not in READS:
-                        self._report(line, "outside", what)
+                        self._report(line, "outside", what, tuple(calls))
         if not any(followed):
             return
         line = self._places.here().line
@@ -265,17 +266,17 @@ class Breaks:
         return False
 
     def _without_tape(self, kind: str, inputs: list[Any], outputs: Any) -> None:
-        lines: dict[int, str] = {}
+        lines: dict[tuple[int, ...], str] = {}
         reads = False
         for one in inputs:
             lines.update(self._outside.get(one._id, {}))
             reads = reads or one._id in self._variables.handles
         if not (reads or lines) or kind == "StopGradient" or len(self._outside) > MOST_OUTSIDE:
             return
-        line = self._places.here().line
+        place = self._places.stack()
         # Reading alone is no work that a tape has missed; the op that uses what was read is.
-        if line and (lines.get(line) is None or lines[line] in READS) and len(lines) < 8:
-            lines = {**lines, line: kind}
+        if place and (lines.get(place) is None or lines[place] in READS) and len(lines) < 8:
+            lines = {**lines, place: kind}
         for one in outputs:
             if one.dtype.is_floating or one.dtype.is_complex:
                 self._outside[one._id] = lines

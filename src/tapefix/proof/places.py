@@ -40,6 +40,16 @@ class Places:
         frame = self.frame()
         return self.outer if frame is None else Place(frame.f_lineno, frame.f_code.co_name)
 
+    def stack(self) -> tuple[int, ...]:
+        """The lines of the script on the stack, the innermost last: the calls that led here."""
+        lines: list[int] = []
+        frame: FrameType | None = self.frame()
+        while frame is not None:
+            if frame.f_code.co_filename == self.script:
+                lines.append(frame.f_lineno)
+            frame = frame.f_back
+        return tuple(reversed(lines))
+
     def traced(self) -> Place:
         """The same while a graph is built: AutoGraph runs rewritten code, and only TensorFlow maps it back."""
         from tensorflow.python.util import tf_stack

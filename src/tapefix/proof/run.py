@@ -64,12 +64,14 @@ class Break:
     """A place in the script where the chain from variables to loss was cut, as measured.
 
     `kind`: export (a tensor became a NumPy array or a Python number), op (an op without gradient), outside
-    (an op on variables ran while no tape recorded), bad (the first op whose backward gradient is NaN or Inf),
+    (an op on variables ran while no tape recorded), bad (the first op whose backward gradient is NaN or Inf).
+    `calls` are the lines of the calls that led to an op outside, the outermost first.
     """
 
     line: int
     kind: str
     what: str
+    calls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def run_from_json(data: dict[str, Any]) -> Run:
             for gradient in data["gradients"]
         ),
         variables=tuple(Variable(**{**v, "shape": tuple(v["shape"])}) for v in data["variables"]),
-        breaks=tuple(Break(**b) for b in data["breaks"]),
+        breaks=tuple(Break(**{**b, "calls": tuple(b["calls"])}) for b in data["breaks"]),
         losses=tuple(data["losses"]),
         warnings=tuple(data["warnings"]),
         missing_protection=tuple(data["missing_protection"]),

@@ -66,6 +66,7 @@ class ForwardPassOutsideTape(Rule):
 
     def check(self, module: Module) -> Iterator[Finding]:
         blocks: dict[ast.AST, list[tuple[GradientCall, Tape]]] = {}
+        known: set[Tape] = set()
         for gradient in module.tapes.gradients:
             if gradient.tape is not None:
                 blocks.setdefault(gradient.tape.block, []).append((gradient, gradient.tape))
@@ -83,8 +84,41 @@ class ForwardPassOutsideTape(Rule):
                     )
                     is not None
                 ):
+                    known.add(tape)
                     yield finding
                     break
+        for tape in module.tapes.tapes if module.measured is not None else ():
+            if tape not in known and (measured := self._measured(module, tape)) is not None:
+                yield measured
+
+    def _measured(self, module: Module, tape: Tape) -> Finding | None:
+        """A call before the block that keeps what it computes where only the run can follow it: `self.forward(x)`."""
+        run = module.measured
+        lines = {
+            line
+            for gradient in module.tapes.gradients
+            if gradient.tape is tape
+            for line in range(gradient.call.lineno, (gradient.call.end_lineno or gradient.call.lineno) + 1)
+        }
+        asked = [g for g in run.gradients if g.line in lines or not lines] if run is not None else []
+        if run is None or not asked or any(source.state == "ok" for gradient in asked for source in gradient.sources):
+            return None
+        moves = Moves(module, tape.block)
+        ran = [(*place.calls, place.line) for place in run.breaks if place.kind == "outside"]
+        hit = [s for s in moves.before() if any(s.lineno <= n <= (s.end_lineno or n) for lines in ran for n in lines)]
+        wanted = _without_targets(module, moves, hit)
+        plan = moves.into_start(wanted)
+        if not wanted or plan.blocked is not None:
+            return None
+        return self.finding(
+            module,
+            wanted[0],
+            f"{_what(module, wanted[0])} is computed before the tape starts recording, as the run shows.",
+            label="runs before the tape records",
+            notes=[(tape.call, "recording starts here")],
+            candidates=[Candidate(title_of(plan.statements), start_edits(module, moves, tape, plan), needs_proof=True)],
+            certain=False,
+        )
 
     def _finding(self, module: Module, tape: Tape, roads: list[Road], certain: bool) -> Finding | None:
         moves = Moves(module, tape.block)

@@ -24,6 +24,12 @@ _CLASSES: dict[str, str | None] = {
     "FalseNegatives": None, "TopKCategoricalAccuracy": "CategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy": "SparseCategoricalCrossentropy",
 }  # fmt: skip
+# Metrics that are the running mean of a loss.
+_LOSSES = {
+    "BinaryCrossentropy", "CategoricalCrossentropy", "SparseCategoricalCrossentropy", "KLDivergence", "Poisson",
+    "MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError",
+    "CosineSimilarity", "Hinge", "SquaredHinge", "CategoricalHinge",
+}  # fmt: skip
 _FUNCTIONS: dict[str, str | None] = {
     "binary_accuracy": "binary_crossentropy", "categorical_accuracy": "categorical_crossentropy",
     "sparse_categorical_accuracy": "sparse_categorical_crossentropy",
@@ -42,7 +48,7 @@ class MetricAsLoss(Rule):
 
     Why the gradient stops:
         Metrics compare, round and count, and keep their counts in variables of their own: no gradient comes
-        through them.
+        through them. Also the metrics that are called like a loss keep a running mean.
 
     Example:
         ```python
@@ -54,7 +60,8 @@ class MetricAsLoss(Rule):
         ```
 
     Fix safety:
-        Unsafe: the cross entropy is another value than the accuracy; it is what an accuracy is trained by.
+        Unsafe where the metric counts: the cross entropy is another value than the accuracy; it is what an accuracy
+        is trained by. Safe where a loss has the same name.
     """
 
     code = "TPF306"
@@ -68,6 +75,9 @@ class MetricAsLoss(Rule):
             if maker in seen:
                 continue
             seen.add(maker)
+            if kind in _LOSSES:
+                yield self._running_mean(module, maker, kind)
+                continue
             yield self.finding(
                 module,
                 maker,
@@ -109,8 +119,31 @@ class MetricAsLoss(Rule):
                     continue
                 for origin in module.objects.origins(inner.func):
                     made = _class_kind(module, origin)
-                    if made is not None:
+                    if made in _LOSSES and isinstance(origin, ast.Call):
+                        yield value, origin, made
+                    elif made is not None:
                         yield value, inner, made
+
+    def _running_mean(self, module: Module, maker: ast.expr, kind: str) -> Finding:
+        """`metrics.MeanSquaredError()` in the place of `losses.MeanSquaredError()`."""
+        assert isinstance(maker, ast.Call)
+        read = any(
+            node.attr in ("result", "reset_state", "reset_states", "update_state")
+            and maker in module.objects.origins(node.value)
+            for node in module.each(ast.Attribute)
+        )
+        spelled = module.spell(f"keras.losses.{kind}")
+        edits: list[Edit] = [] if spelled else [AddImport("from tensorflow import keras")]
+        edits.append(ReplaceExpression(module.span(maker.func), spelled or f"keras.losses.{kind}"))
+        return self.finding(
+            module,
+            maker,
+            f"This {kind} is a metric: it keeps a running mean in variables of its own, and no gradient comes out of "
+            "them.",
+            label="a metric",
+            candidates=[Candidate("use the loss of the same name", tuple(edits))] if not read else [],
+            advice=f"Compute the loss with keras.losses.{kind}, and keep the metric beside it." if read else "",
+        )
 
     @staticmethod
     def _candidates(module: Module, place: ast.expr, maker: ast.expr, kind: str) -> list[Candidate]:
@@ -142,7 +175,7 @@ class MetricAsLoss(Rule):
 def _class_kind(module: Module, origin: ast.AST) -> str | None:
     name = module.call_name(origin) or ""
     kind = name.rpartition(".")[2]
-    return kind if name.startswith("keras.metrics.") and kind in _CLASSES else None
+    return kind if name.startswith("keras.metrics.") and (kind in _CLASSES or kind in _LOSSES) else None
 
 
 def _value(module: Module, target: object) -> ast.expr | None:

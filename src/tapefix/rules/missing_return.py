@@ -101,12 +101,42 @@ class MissingReturn(Rule):
         """What the function computes last, and how to return it."""
         if len(need.names) > 1 or need.kind == "step":
             return self._of_need(module, function, need)
+        if need.kind == "element" and len(_given(function)) > 1:
+            return self._of_element(module, function, need)
         last = LastValue(module, function, needed=need.kind in _FRAMEWORK).of(function.body)
         if last is None and isinstance(function.body[-1], ast.FunctionDef):
             last = _inner_function(module, function)
         if last is None and isinstance(function.body[-1], ast.If):
             last = self._of_ends(module, function, places)
         return last or LastValue(module, function).unread(function.body)
+
+    def _of_element(self, module: Module, function: ast.FunctionDef, need: Need) -> Last | None:
+        """What Dataset.map makes of an element of several parts: each of them, changed or as it came."""
+        assert isinstance(need.place, ast.Call)
+        bound = {k.arg for k in need.place.args[0].keywords} if isinstance(need.place.args[0], ast.Call) else set()
+        scope = module.reaching.scope_of[function]
+        parts: list[str] = []
+        changed = False
+        for parameter in _given(function):
+            definitions = scope.defs.get(parameter, [])
+            if parameter in bound:
+                continue
+            new = any(d.kind != "parameter" for d in definitions)
+            if new or not any(d.uses for d in definitions):
+                parts.append(parameter)
+                changed |= new
+                continue
+            # What came in is read, and what was made of it has another name.
+            made = LastValue(module, function).unread(function.body)
+            if made is None or made.text in parts:
+                return None
+            parts.append(made.text)
+            changed = True
+        if not changed:
+            return None
+        tail = function.body[-1]
+        text = ", ".join(parts)
+        return Last(tail, text, (Insert(module.span(tail), "after", f"return {text}"),), True)
 
     def _of_ends(self, module: Module, function: Definition, places: list[End]) -> Last | None:
         """Every branch computes its own result."""
@@ -156,6 +186,12 @@ class MissingReturn(Rule):
             certain=False,
             advice=f"Return the result at the end of {function.name}.",
         )
+
+
+def _given(function: ast.FunctionDef) -> list[str]:
+    """The parameters without defaults."""
+    every = [*function.args.posonlyargs, *function.args.args]
+    return [p.arg for p in every[: len(every) - len(function.args.defaults)] if p.arg != "self"]
 
 
 def _is_abstract(function: Definition) -> bool:
