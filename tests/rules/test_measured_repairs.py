@@ -237,3 +237,32 @@ def test_a_call_that_keeps_its_result_on_the_object_moves_into_the_tape(prove: P
 def test_a_call_before_a_tape_that_records_something_stays(prove: Prove) -> None:
     text = KEPT.replace("loss = self.cost()", "loss = self.cost() + 0.1 * tf.reduce_sum(self.net(batch))")
     assert not prove(text).changed
+
+
+GATED = dedent("""
+    import tensorflow as tf
+
+    class Gate(tf.keras.layers.Layer):
+        def build(self, shape):
+            width = shape[-1]
+            self.w_in = self.add_weight(shape=(width, width), initializer="glorot_uniform", name="w_in")
+            self.w_up = self.add_weight(shape=(width, width), initializer="glorot_uniform", name="w_up")
+
+        def call(self, x):
+            gate = tf.sigmoid(x @ self.w_in)
+            value = tf.tanh(x @ self.{second})
+            return gate * value
+
+    layer = Gate()
+    x = tf.random.normal([8, 3])
+    layer(x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(layer(x) - 0.5))
+    print(tape.gradient(loss, layer.trainable_variables))
+""")
+
+
+def test_a_copied_line_uses_the_sibling_that_nothing_uses(prove: Prove) -> None:
+    assert repaired(prove(GATED.format(second="w_in"))) == GATED.format(second="w_up")
+    shared = GATED.format(second="w_in").replace("self.w_up = ", "self.other = ")
+    assert not prove(shared).changed

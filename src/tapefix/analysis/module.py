@@ -281,10 +281,12 @@ class Module:
             return f"{self.aliases[root]}.{rest}"
         if root == "keras" and "tf" in self.aliases:
             return f"{self.aliases['tf']}.{name}"
-        while "." in name:
-            name, _, last = name.rpartition(".")
-            if name in self.aliases:
-                return ".".join([self.aliases[name], last, *([rest] if False else [])])
+        package, _, rest = name.rpartition(".")
+        while package:
+            if package in self.aliases:
+                return f"{self.aliases[package]}.{rest}"
+            package, _, last = package.rpartition(".")
+            rest = f"{last}.{rest}"
         return None
 
     @cached_property
