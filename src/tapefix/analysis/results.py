@@ -222,15 +222,18 @@ class Results:
     # -------------------------------------------------------------- functions of which a caller uses the result
 
     def calls_of(self, function: Function) -> list[ast.Call]:
-        """The calls that run `function` by its name, cheaply found (no call through another name)."""
+        """The calls that run `function` by its name; of a function in a function, also those of what hands it out."""
         name = getattr(function, "name", None)
         if name is None:
             return []
+        outer = self.module.parent(function)
+        handed_out = isinstance(outer, ast.FunctionDef) and isinstance(function, ast.FunctionDef)
+        handed_out = handed_out and self._returns(outer, function)  # type: ignore[arg-type]
         found = []
         for call in self.module.calls:
             func = call.func
             spelled = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else None
-            if spelled == name and function in self.objects.callees(call):
+            if (handed_out or spelled == name) and function in self.objects.callees(call):
                 found.append(call)
         return found
 

@@ -120,7 +120,16 @@ class Tapes:
         found = [tape for tape in self.tapes if tape.definition is not None and tape.definition in definitions]
         before = [tape for tape in found if tape.block.lineno <= node.lineno]
         nearest = before or found
-        return nearest[-1] if nearest else None
+        return self._meant(nearest[-1], node) if nearest else None
+
+    def _meant(self, tape: Tape, node: ast.Name) -> Tape:
+        """Behind the block of an outer tape whose name an inner one has taken, the outer one is meant (TPF115)."""
+        for outer in self.tapes:
+            hidden = outer.name == tape.name and any(self.module.inside(tape.block, s) for s in outer.block.body)
+            same = self.module.function(outer.block) is self.module.function(tape.block)
+            if hidden and same and not self.module.inside(node, outer.block):
+                return outer
+        return tape
 
     def around(self, node: ast.AST) -> list[Tape]:
         """The tapes that record while `node` runs, as far as its own function shows: innermost first."""

@@ -184,7 +184,8 @@ class LastValue:
             }:
                 return self._named(receiver.id, statement, tail, bare)
             return None
-        if not self.is_value(value) or self.expected > 1:
+        several = isinstance(value, ast.Tuple) and len(value.elts) == self.expected
+        if not self.is_value(value) or (self.expected > 1 and not several):
             return None
         if statement is not tail:
             # Something is printed or logged after it: the value needs a name until then.
@@ -255,7 +256,7 @@ class LastValue:
     def _printed(self, statement: ast.stmt) -> ast.expr | None:
         """`x` of a last statement `print(x)`."""
         if isinstance(statement, ast.Expr) and self.module.call_name(statement.value) in ("print", "tf.print"):
-            values = [a for a in statement.value.args if not isinstance(a, (ast.Constant, ast.JoinedStr))]  # type: ignore[attr-defined]
+            values = [a for a in statement.value.args if not _is_text(a)]  # type: ignore[attr-defined]
             return values[0] if len(values) == 1 else None
         return None
 
@@ -322,6 +323,15 @@ class LastValue:
         if len(branch.orelse) == 1 and isinstance(branch.orelse[0], ast.If):
             return [branch.body, *self.branches(branch.orelse[0])]
         return [branch.body, branch.orelse] if branch.orelse else [branch.body]
+
+
+def _is_text(node: ast.expr) -> bool:
+    """A string, also one with values put in: `"loss %.3f" % loss`, `"loss {}".format(loss)`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mod, ast.Add)):
+        return _is_text(node.left)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        return _is_text(node.func.value)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def has_else(branch: ast.If) -> bool:

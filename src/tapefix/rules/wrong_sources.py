@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules import _other_sources
 from tapefix.rules.base import Rule
 from tapefix.rules.partly_watched import watching_by_itself
 
@@ -60,6 +61,8 @@ class WrongSources(Rule):
             yield from self._all_variables(module, gradient)
             if gradient.tape is not None:
                 yield from self._other_model(module, gradient, gradient.tape)
+                if _other_sources.is_starved(module, gradient):
+                    yield from self._other_network(module, gradient, gradient.tape)
         if module.keras >= 3:
             for tape in module.tapes.tapes:
                 for watch in tape.watches:
@@ -225,6 +228,19 @@ class WrongSources(Rule):
             candidates=[Candidate(f"ask for the variables of {other}", tuple(edits), safe=False, keeps_value=True)],
             certain=False,
         )
+
+    def _other_network(self, module: Module, gradient: GradientCall, tape: Tape) -> Iterator[Finding]:
+        """What a run has measured: none of the sources has a part in the target."""
+        found = list(_other_sources.candidates(module, gradient, tape))
+        if found:
+            yield self.finding(
+                module,
+                gradient.sources,
+                f"The loss depends on none of `{module.source(gradient.sources)}`, as the run shows.",
+                label="another model's variables",
+                candidates=found,
+                certain=False,
+            )
 
     def _found(self, module: Module, node: ast.AST, what: str, edits: tuple[Edit, ...]) -> Finding:
         return self.finding(
