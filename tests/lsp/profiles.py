@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 _KINDS = ["quickfix", "refactor", "source", "source.organizeImports"]
 _LITERALS = {"codeActionLiteralSupport": {"codeActionKind": {"valueSet": _KINDS}}, "isPreferredSupport": True}
 
@@ -67,3 +69,6 @@ EMACS: dict[str, Any] = {
         },
     },
 }
+
+EDITORS = {"vscode": VSCODE, "neovim": NEOVIM, "emacs": EMACS}
+in_each_editor = pytest.mark.parametrize("profile", EDITORS.values(), ids=EDITORS)

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import CONNECT
 from .editor import Editor
-from .profiles import EMACS, NEOVIM, PLAIN, VSCODE
+from .profiles import EMACS, NEOVIM, PLAIN, VSCODE, in_each_editor
 from .texts import BROKEN, HEALTHY, HERE, REPAIRED, URI
 
 PROVE = "tapefix TPF101: move it into the tape's block (prove, then apply: runs your code)"
@@ -66,9 +66,11 @@ def test_a_stale_edit_is_refused_by_the_editor(editor: Editor) -> None:
     assert editor.texts[URI] == "# typed\n" + BROKEN
 
 
+@in_each_editor
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_line_ends_and_marks_stay(editor: Editor, end: str, mark: str) -> None:
+def test_line_ends_and_marks_stay(connect: CONNECT, profile: dict[str, object], end: str, mark: str) -> None:
+    editor = connect(profile)
     page = HEALTHY.split("x, y")[0]
     text = mark + BROKEN.replace(page, page + "\f# a page\u2028\n").replace("\n", end)
     editor.open(URI, text)

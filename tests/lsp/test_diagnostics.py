@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import CONNECT
 from .editor import Editor
-from .profiles import EMACS, NEOVIM, PLAIN, VSCODE
+from .profiles import EMACS, NEOVIM, PLAIN, VSCODE, in_each_editor
 from .texts import BROKEN, HEALTHY, URI
 
 
@@ -88,8 +88,10 @@ def test_columns_are_counted_as_agreed(connect: CONNECT, profile: dict[str, obje
     assert found["range"]["start"]["character"] == column
 
 
+@in_each_editor
 @pytest.mark.parametrize("mark", ["\f", "\x0b", "\x1c", "\u2028", "\x85"])
-def test_only_line_ends_end_lines(editor: Editor, mark: str) -> None:
+def test_only_line_ends_end_lines(connect: CONNECT, profile: dict[str, object], mark: str) -> None:
+    editor = connect(profile)
     text = BROKEN.replace("x, y =", f"# one{mark}line\nx, y =")
     (found,) = editor.open(URI, text)
     assert found["range"]["start"]["line"] == 6

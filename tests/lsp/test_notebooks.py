@@ -20,27 +20,27 @@ FORWARD = "x, y = tf.ones([4, 2]), tf.ones([4, 1])\nout = model(x)"
 STEP = "with tf.GradientTape() as tape:" + BROKEN.split("with tf.GradientTape() as tape:")[1]
 
 
-def cell(number: int) -> str:
-    return f"vscode-notebook-cell:/project/train.ipynb#W{number}"
+def cell(number: int, notebook: str = NOTEBOOK) -> str:
+    return f"{notebook.replace('file://', 'vscode-notebook-cell:')}#W{number}"
 
 
-def open_notebook(editor: Editor, *cells: str) -> None:
+def open_notebook(editor: Editor, *cells: str, uri: str = NOTEBOOK) -> None:
     """Open a notebook whose cells have these texts."""
-    uris = [cell(number) for number in range(len(cells))]
-    for uri, text in zip(uris, cells, strict=True):
-        editor.texts[uri], editor.versions[uri] = text, 0
-    editor.notebook_cells = uris
+    uris = [cell(number, uri) for number in range(len(cells))]
+    for one, text in zip(uris, cells, strict=True):
+        editor.texts[one], editor.versions[one] = text, 0
+    editor.notebook_cells += uris
     editor.notify(
         "notebookDocument/didOpen",
         {
             "notebookDocument": {
-                "uri": NOTEBOOK,
+                "uri": uri,
                 "notebookType": "jupyter-notebook",
                 "version": 0,
-                "cells": [{"kind": 2, "document": uri} for uri in uris],
+                "cells": [{"kind": 2, "document": one} for one in uris],
             },
             "cellTextDocuments": [
-                {"uri": uri, "languageId": "python", "version": 0, "text": editor.texts[uri]} for uri in uris
+                {"uri": one, "languageId": "python", "version": 0, "text": editor.texts[one]} for one in uris
             ],
         },
     )
@@ -53,8 +53,8 @@ def change_notebook(editor: Editor, cells: dict[str, Any]) -> None:
     )
 
 
-def found(editor: Editor, number: int) -> list[tuple[str, int]]:
-    uri = cell(number)
+def found(editor: Editor, number: int, notebook: str = NOTEBOOK) -> list[tuple[str, int]]:
+    uri = cell(number, notebook)
     editor.wait(lambda: uri in editor.diagnostics)
     return [(one["code"], one["range"]["start"]["line"]) for one in editor.diagnostics[uri]["diagnostics"]]
 
@@ -137,6 +137,37 @@ def test_cells_come_go_and_move(editor: Editor) -> None:
         {"notebookDocument": {"uri": NOTEBOOK}, "cellTextDocuments": [{"uri": cell(2)}]},
     )
     editor.wait(lambda: not editor.diagnostics[cell(2)]["diagnostics"])
+
+
+def test_the_order_of_the_cells_counts(editor: Editor) -> None:
+    """A cell that moves is closed and opened by no editor: only its place in the list is another."""
+    open_notebook(editor, "%matplotlib inline\n!pip install x\n" + IMPORTS, MODEL, FORWARD, "", STEP)
+    assert found(editor, 2) == [("TPF101", 1)]
+
+    def order(*numbers: int) -> None:
+        cells = [{"kind": 2, "document": cell(number)} for number in numbers]
+        change_notebook(editor, {"structure": {"array": {"start": 2, "deleteCount": 3, "cells": cells}}})
+
+    # The tape's cell above: what comes after it cannot be what its loss is computed from.
+    order(4, 3, 2)
+    editor.wait(lambda: not editor.diagnostics[cell(2)]["diagnostics"])
+    order(3, 2, 4)
+    editor.wait(lambda: editor.diagnostics[cell(2)]["diagnostics"])
+    assert found(editor, 2) == [("TPF101", 1)]
+
+
+def test_two_notebooks_know_nothing_of_each_other(editor: Editor) -> None:
+    other = "file:///project/other.ipynb"
+    open_notebook(editor, IMPORTS, MODEL, FORWARD, STEP)
+    open_notebook(editor, IMPORTS, MODEL, FORWARD, uri=other)
+    assert [found(editor, number) for number in range(4)] == [[], [], [("TPF101", 1)], []]
+    assert [found(editor, number, other) for number in range(3)] == [[], [], []]
+    where = {"start": {"line": 1, "character": 0}, "end": {"line": 1, "character": 3}}
+    assert editor.actions(cell(2, other), where) == []
+    (action,) = [one for one in editor.actions(cell(2), where) if one["title"] == UNPROVED]
+    editor.run(action)
+    editor.wait(lambda: not editor.diagnostics[cell(2)]["diagnostics"])
+    assert editor.texts[cell(2, other)] == FORWARD
 
 
 def test_only_python_cells_count(editor: Editor) -> None:

@@ -18,7 +18,7 @@ from tapefix.lsp.prover import Prover
 
 from .conftest import CONNECT
 from .editor import Editor, settle
-from .profiles import EMACS, NEOVIM, PLAIN, VSCODE
+from .profiles import EMACS, NEOVIM, PLAIN, VSCODE, in_each_editor
 from .test_actions import PROVE, UNPROVED, take, titles
 from .test_notebooks import FORWARD, IMPORTS, MODEL, NOTEBOOK, STEP, cell, open_notebook
 from .texts import BROKEN, HEALTHY, HERE, REPAIRED, URI
@@ -44,6 +44,7 @@ def test_prove_apply_hover_and_undo(connect: CONNECT) -> None:
     assert table is not None
     assert "verified" in table
     assert "kernel" in table
+    assert editor.hover(URI, 5) == editor.hover(URI, 8) == table
     assert editor.hover(URI, 2) is None
 
     # Undone, the text is known: nothing needs to be run again.
@@ -72,7 +73,11 @@ def test_other_editors(connect: CONNECT, profile: dict[str, Any]) -> None:
     assert editor.texts[URI] == REPAIRED.replace("with tf.Gr", 'name = "😀"\nwith tf.Gr').replace("\n", "\r\n")
 
 
-def test_typing_during_a_proof_is_proved_again_and_applied_to_the_new_text(editor: Editor) -> None:
+@in_each_editor
+def test_typing_during_a_proof_is_proved_again_and_applied_to_the_new_text(
+    connect: CONNECT, profile: dict[str, Any]
+) -> None:
+    editor = connect(profile)
     editor.open(URI, SLOW)
     prove(editor)
     editor.wait(lambda: editor.progress)
@@ -105,7 +110,9 @@ def test_an_edit_that_comes_too_late_is_not_applied(editor: Editor) -> None:
     assert editor.texts[URI] == "".join(typed) + BROKEN
 
 
-def test_cancel_ends_the_run_and_applies_nothing(editor: Editor) -> None:
+@in_each_editor
+def test_cancel_ends_the_run_and_applies_nothing(connect: CONNECT, profile: dict[str, Any]) -> None:
+    editor = connect(profile)
     editor.open(URI, SLOW.replace("sleep(1.5)", "sleep(30)"))
     prove(editor)
     editor.wait(lambda: any("running" in str(step["value"].get("message")) for step in editor.progress))
@@ -120,7 +127,9 @@ def test_cancel_ends_the_run_and_applies_nothing(editor: Editor) -> None:
     assert editor.texts[URI] == REPAIRED
 
 
-def test_two_documents_at_once(editor: Editor) -> None:
+@in_each_editor
+def test_two_documents_at_once(connect: CONNECT, profile: dict[str, Any]) -> None:
+    editor = connect(profile)
     other = "file:///project/other.py"
     editor.open(URI, SLOW)
     editor.open(other, BROKEN)

@@ -15,7 +15,7 @@ from tapefix.repair import Options
 Result = TypeVar("Result")
 
 # Changes that come at once, as of several cursors, are looked at once.
-PAUSE = 0.01
+PAUSE = 0.002
 # Repairs are computed ahead once nobody types: what they are for would be old before they are done.
 REST = 0.2
 

@@ -13,9 +13,9 @@ from tapefix.report.table import gradient_table
 from tapefix.report.terminal import Terminal, plural
 
 _WIDTH = 100
-# Where gradients are asked for, or where a call does that.
+# Where what gradients are of is recorded, where they are asked for, or where a call does that.
 _GRADIENTS = re.compile(
-    r"\.(gradient|gradients|jacobian|batch_jacobian|fit|train_on_batch|train_step|minimize|apply_gradients|apply)\("
+    r"\bGradientTape\(|\.(gradients?|jacobian|batch_jacobian|fit|train_on_batch|train_step|minimize|apply(_gradients)?)\("
 )
 
 

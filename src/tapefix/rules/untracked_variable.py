@@ -60,10 +60,11 @@ class UntrackedVariable(Rule):
     tokens = ("ariable(", "Module)", "Model)", "Layer)")
 
     def check(self, module: Module) -> Iterator[Finding]:
+        plain = [node for node in module.each(ast.Assign) if module.call_name(node.value) in PLAIN_VARIABLES]
         for owner in module.classes.by_name.values():
             kind = module.classes.kind(owner)
             if kind in ("layer", "model"):
-                yield from self._of_keras(module, owner)
+                yield from self._of_keras(module, owner, plain)
             elif kind == "module":
                 yield from self._of_module(module, owner)
             elif kind is None and (not owner.bases or ast.unparse(owner.bases[0]) == "object"):
@@ -71,18 +72,17 @@ class UntrackedVariable(Rule):
 
     # -------------------------------------------------------------- tf.Variable on a Keras object
 
-    def _of_keras(self, module: Module, owner: ast.ClassDef) -> Iterator[Finding]:
+    def _of_keras(self, module: Module, owner: ast.ClassDef, plain: list[ast.Assign]) -> Iterator[Finding]:
         """One finding for the variables that can be made weights where they stand, one for the others."""
         if any(module.classes.method(owner, name) is not None for name in _LISTS):
             return
         made: list[ast.Assign] = []
         elsewhere: list[ast.Assign] = []
-        for node in module.each(ast.Assign):
+        for node in plain:
             target, value = node.targets[0], node.value
             if (
                 isinstance(value, ast.Call)
                 and isinstance(target, ast.Attribute)
-                and module.call_name(value) in PLAIN_VARIABLES
                 and module.class_of(node) is owner
                 and module.classes.is_self(target.value)
                 and self._is_weight(module, owner, target.attr, value)
