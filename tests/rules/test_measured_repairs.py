@@ -266,3 +266,61 @@ def test_a_copied_line_uses_the_sibling_that_nothing_uses(prove: Prove) -> None:
     assert repaired(prove(GATED.format(second="w_in"))) == GATED.format(second="w_up")
     shared = GATED.format(second="w_in").replace("self.w_up = ", "self.other = ")
     assert not prove(shared).changed
+
+
+SIMULATION = dedent("""
+    import tensorflow as tf
+
+    class Cooling:
+        def __init__(self):
+            self.rate = tf.Variable(0.5)
+            self.heat = tf.Variable([3.0, 2.0])
+
+        def advance(self):
+            self.heat.assign_sub(0.1 * self.rate * self.heat)
+
+        def loss(self):
+            for _ in range(4):
+                self.advance()
+            return tf.reduce_mean(tf.square(self.heat.read_value() - 1.0))
+
+    model = Cooling()
+    for _ in range(3):
+        model.heat.assign([3.0, 2.0])
+        with tf.GradientTape() as tape:
+            loss = model.loss()
+        gradient = tape.gradient(loss, {sources})
+        model.rate.assign_sub(0.1 * {first})
+""")
+
+
+def test_the_state_of_a_simulation_is_kept_in_a_tensor(prove: Prove) -> None:
+    text = repaired(prove(SIMULATION.format(sources="model.rate", first="gradient")))
+    assert "self.heat -= 0.1 * self.rate * self.heat\n" in text
+    assert "tf.square(self.heat - 1.0)" in text and "model.heat = [3.0, 2.0]\n" in text
+
+
+def test_a_variable_that_is_asked_for_stays_one(prove: Prove) -> None:
+    assert not prove(SIMULATION.format(sources="[model.rate, model.heat]", first="0.0")).changed
+
+
+def test_an_inner_step_hands_back_what_it_computed(prove: Prove) -> None:
+    text = dedent("""
+        import tensorflow as tf
+
+        class Learner:
+            def __init__(self):
+                self.start = tf.Variable([1.0, 2.0])
+                self.size = tf.Variable(0.1)
+
+            def adapted(self, slope):
+                self.start.assign_sub(self.size * slope)
+                return self.start
+
+        learner = Learner()
+        variables = [learner.start, learner.size]
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(learner.adapted(tf.constant([0.5, -0.5]))))
+        print(tape.gradient(loss, variables))
+    """)
+    assert "    return self.start - self.size * slope\n" in repaired(prove(text))

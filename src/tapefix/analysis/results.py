@@ -259,11 +259,12 @@ class Results:
             for read in self.module.each(ast.Attribute)
             if read.attr == function.name  # type: ignore[union-attr]
             and isinstance(read.ctx, ast.Load)
-            and owner in (self.objects.instance_class(read.value), self._class_of_self(read.value))
+            and (
+                self.module.class_of(read) is owner
+                if self.module.classes.is_self(read.value)
+                else owner in map(self.objects.instance_class, self.objects.origins(read.value))
+            )
         ]
-
-    def _class_of_self(self, node: ast.expr) -> ast.ClassDef | None:
-        return self.module.class_of(node) if self.module.classes.is_self(node) else None
 
     def _unpacked(self, call: ast.Call) -> tuple[str, ...]:
         parent = self.module.parent(call)

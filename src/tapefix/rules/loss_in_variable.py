@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.scopes import Def
 from tapefix.codemods.edits import Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._assigned import CHANGES, assigned
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
-
-_CHANGES = {"assign": "=", "assign_add": "+=", "assign_sub": "-="}
 
 
 class LossInVariable(Rule):
@@ -22,7 +21,8 @@ class LossInVariable(Rule):
 
     What it finds:
         `loss = tf.Variable(0.0)` and `loss.assign_add(term)` while a tape records, where the gradient of `loss` is
-        asked for.
+        asked for. With a run that measures a broken gradient also variables on objects, such as the state of a
+        simulation, that are assigned while a tape records.
 
     Why the gradient stops:
         Reading a variable gives its present value without the history of what was assigned to it, so nothing connects
@@ -56,7 +56,7 @@ class LossInVariable(Rule):
             func = call.func
             if not (
                 isinstance(func, ast.Attribute)
-                and func.attr in _CHANGES
+                and func.attr in CHANGES
                 and isinstance(func.value, ast.Name)
                 and call.args
             ):
@@ -67,6 +67,15 @@ class LossInVariable(Rule):
             finding = self._finding(module, definition, calls)
             if finding is not None:
                 yield finding
+        for change in assigned(module) if module.measured is not None else ():
+            yield self.finding(
+                module,
+                change.call,
+                f"`{change.text}` is a tf.Variable: a tape does not follow what is assigned to it.",
+                label="the history is lost here",
+                candidates=[change.candidate],
+                certain=False,
+            )
 
     def _finding(self, module: Module, made: Def, calls: list[ast.Call]) -> Finding | None:
         recorded = [c for c in calls if module.training.is_recorded(c) and c.args[0] in module.flow.learned]
@@ -123,7 +132,7 @@ class LossInVariable(Rule):
             yield ReplaceExpression(module.span(made.value), "$initial", {"initial": module.span(initial)})
         for call in calls:
             assert isinstance(call.func, ast.Attribute)
-            sign = _CHANGES[call.func.attr]
+            sign = CHANGES[call.func.attr]
             yield ReplaceStatement(
                 module.span(module.statement(call)), f"{made.name} {sign} $value", {"value": module.span(call.args[0])}
             )
