@@ -17,7 +17,7 @@ from tapefix.rules.base import Rule, check_all
 SECTIONS = ("What it finds:", "Why the gradient stops:", "Example:", "Fix safety:")
 RULES = all_rules()
 # Nothing in the text shows these: they report what a run has measured.
-MEASURED = {"TPF416", "TPF508", "TPF514", "TPF901"}
+MEASURED = {"TPF118", "TPF416", "TPF508", "TPF514", "TPF901"}
 
 
 def code(rule: Rule) -> str:

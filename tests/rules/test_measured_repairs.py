@@ -324,3 +324,34 @@ def test_an_inner_step_hands_back_what_it_computed(prove: Prove) -> None:
         print(tape.gradient(loss, variables))
     """)
     assert "    return self.start - self.size * slope\n" in repaired(prove(text))
+
+
+PIPELINE = dedent("""
+    import tensorflow as tf
+
+    encoder = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(2)])
+    head = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
+    data = tf.data.Dataset.from_tensor_slices((tf.random.normal([8, 3]), tf.ones([8, 1]))).batch(4)
+    data = data.map(lambda image, label: (encoder(image), label))
+
+    def step(features, wanted):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(head(features) - wanted))
+        variables = {variables}
+        for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+            if gradient is not None:
+                variable.assign_sub(0.1 * gradient)
+
+    for image, label in data:
+        step(image, label)
+""")
+
+
+def test_a_network_in_the_input_pipeline_moves_into_the_tape(prove: Prove) -> None:
+    text = repaired(prove(PIPELINE.format(variables="head.trainable_variables + encoder.trainable_variables")))
+    assert "lambda image, label: (image, label))" in text
+    assert "as tape:\n        features = encoder(features)\n        loss" in text
+
+
+def test_fixed_features_stay_in_the_input_pipeline(prove: Prove) -> None:
+    assert not prove(PIPELINE.format(variables="head.trainable_variables")).changed
