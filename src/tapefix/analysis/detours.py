@@ -6,12 +6,12 @@ import ast
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tapefix.analysis.exports import ARRAYS, Exit, exit_kind
+from tapefix.analysis.exports import ARRAYS, WRAPPERS, Exit, exit_kind
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.gradient_targets import Target, targets
 from tapefix.analysis.parts import Part, Parts
 from tapefix.analysis.paths import Paths, State
-from tapefix.analysis.scopes import Def
+from tapefix.analysis.scopes import Def, Function
 from tapefix.analysis.tapes import argument
 from tapefix.analysis.training import PREDICTS
 from tapefix.analysis.values import DERIVED, FLAT, GOOD, HELD, METHODS, PICKS, UNKNOWN, Mode
@@ -65,14 +65,35 @@ class Detours:
     @cached_property
     def _candidates(self) -> dict[Vertex, Exit]:
         found: dict[Vertex, Exit] = {}
+        own = self._own_gradients
         for call in self.module.calls:
-            kind = exit_kind(self.module, call)
+            kind = exit_kind(self.module, call) if not any(self.module.inside(call, f) for f in own) else None
             if kind is not None and (self.training.is_recorded(call) or self._is_in_named_loss(call, kind)):
                 found[call] = kind
         for store in self.module.all(ast.Subscript):
             for definition in self.module.reaching.bindings.get(store, ()) if isinstance(store.ctx, ast.Store) else ():  # type: ignore[attr-defined]
                 if self.training.is_recorded(store) and any(self._is_array(d) for d in definition.previous):
                     found[definition] = "export"
+        return found
+
+    @cached_property
+    def _own_gradients(self) -> set[Function]:
+        """Functions under `tf.custom_gradient`, whose gradient does not depend on how their value is computed, and
+        those that they hand to `numpy_function`.
+        """
+        module = self.module
+        if "custom_gradient" not in module.text:
+            return set()
+        found: set[Function] = {
+            function
+            for function in module.each(ast.FunctionDef)
+            if any(module.name(d) == "tf.custom_gradient" for d in function.decorator_list)
+        }
+        for call in module.calls:
+            name = module.call_name(call)
+            inside = any(module.inside(call, function) for function in found)
+            if call.args and (name == "tf.custom_gradient" or (inside and name in WRAPPERS)):
+                found |= {o for o in self.objects.origins(call.args[0]) if isinstance(o, (ast.FunctionDef, ast.Lambda))}
         return found
 
     def _is_in_named_loss(self, call: ast.Call, kind: Exit) -> bool:

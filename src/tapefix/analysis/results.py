@@ -352,8 +352,18 @@ class Results:
     def _may_be_none(self, use: ast.Name) -> bool:
         """Does the text itself give this name None somewhere, or ask whether it is, so that its readers are ready?"""
         return any(
-            d.kind != "assign" or isinstance(d.value, ast.Constant) or any(self._is_asked(u) for u in d.uses)
+            d.kind != "assign"
+            or isinstance(d.value, ast.Constant)
+            or (any(self._is_asked(u) for u in d.uses) and not self._says_not_yet(d.value))
             for d in self.module.definitions(use)
+        )
+
+    def _says_not_yet(self, value: ast.expr | None) -> bool:
+        """A call of a function with a `return None` of its own: its callers ask for that, and not for a lost result."""
+        callees = self.objects.callees(value) if isinstance(value, ast.Call) else ()
+        return any(
+            isinstance(node.value, ast.Constant) and node.value.value is None and self.module.function(node) in callees
+            for node in self.module.each(ast.Return)
         )
 
     def _is_asked(self, use: ast.AST) -> bool:

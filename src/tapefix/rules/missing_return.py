@@ -62,7 +62,7 @@ class MissingReturn(Rule):
     tokens = ("def ",)
 
     def check(self, module: Module) -> Iterator[Finding]:
-        with_value = {module.function(node) for node in module.each(ast.Return) if node.value is not None}
+        with_value = {module.function(node) for node in module.each(ast.Return) if _is_value(node.value)}
         for function in module.each(ast.FunctionDef):
             if function in with_value or function.name in _NO_RESULT or not module.results.is_possible(function):
                 continue
@@ -186,6 +186,11 @@ class MissingReturn(Rule):
             certain=False,
             advice=f"Return the result at the end of {function.name}.",
         )
+
+
+def _is_value(node: ast.expr | None) -> bool:
+    """`return None` says that there is no result yet, as a bare `return` does."""
+    return node is not None and not (isinstance(node, ast.Constant) and node.value is None)
 
 
 def _given(function: ast.FunctionDef) -> list[str]:
