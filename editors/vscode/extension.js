@@ -14,6 +14,8 @@ const INSTALL = "python -m pip install 'tapefix[lsp]'";
 let client;
 /** The program that `client` was started with. */
 let running = "";
+/** What `watchInterpreter` listens to. */
+let watched;
 /** Starts and stops come one after the other. */
 let queue = Promise.resolve();
 
@@ -21,22 +23,25 @@ let queue = Promise.resolve();
 async function activate(context) {
   const log = vscode.window.createOutputChannel("tapefix", { log: true });
   const update = () => enqueue(() => refresh(log));
+  const follow = () => watchInterpreter(context, update).then(update);
   context.subscriptions.push(
     log,
     vscode.commands.registerCommand("tapefix.repairFile", () => send("tapefix.proveAndApply")),
     vscode.commands.registerCommand("tapefix.measureFile", () => send("tapefix.measureGradients")),
     vscode.commands.registerCommand("tapefix.restart", () => enqueue(() => stop().then(() => refresh(log)))),
-    vscode.workspace.onDidGrantWorkspaceTrust(() => watchInterpreter(context, update).then(update)),
+    vscode.workspace.onDidGrantWorkspaceTrust(follow),
+    // The Python extension comes later where it is installed later, or where the workspace was not trusted at first.
+    vscode.extensions.onDidChange(follow),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration("tapefix") && update()),
   );
-  await watchInterpreter(context, update);
-  await update();
+  await follow();
 }
 
 /** The Python extension chooses another interpreter: its environment may hold another server. */
 async function watchInterpreter(context, update) {
   const environments = await pythonEnvironments();
-  if (environments) {
+  if (environments && environments !== watched) {
+    watched = environments;
     context.subscriptions.push(environments.onDidChangeActiveEnvironmentPath(update));
   }
 }
