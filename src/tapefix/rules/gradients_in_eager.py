@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import argument
+from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules.base import Rule
@@ -30,7 +31,8 @@ class GradientsInEager(Rule):
     """`tf.gradients` or `K.gradients` is called in eager code.
 
     What it finds:
-        `K.gradients(loss, x)` and `tf.gradients(loss, x)` in a file that neither builds graphs nor uses tf.function.
+        `K.gradients(loss, x)` and `tf.gradients(loss, x)` in a file that neither builds graphs nor uses tf.function;
+        with Keras 3 also `optimizer.get_gradients(loss, weights)`, which is no more.
 
     Why the gradient stops:
         These functions walk a graph. Eager code builds none and raises a RuntimeError: a GradientTape has to record
@@ -60,13 +62,13 @@ class GradientsInEager(Rule):
     tokens = ("gradients(",)
 
     def check(self, module: Module) -> Iterator[Finding]:
-        found = [call for call in module.calls if module.call_name(call) in _NAMES]
+        found = [call for call in module.calls if module.call_name(call) in _NAMES or _asks_optimizer(module, call)]
         if not found or any(token in module.text for token in _GRAPH_CODE):
             return
         for call in found:
             target, sources = (
                 argument(call, 0, "ys") or argument(call, 0, "loss"),
-                argument(call, 1, "xs") or argument(call, 1, "variables"),
+                argument(call, 1, "xs") or argument(call, 1, "variables") or argument(call, 1, "params"),
             )
             if target is None or sources is None or self._in_graph(module, call):
                 continue
@@ -114,7 +116,10 @@ class GradientsInEager(Rule):
         # The statements of this list that lead from the sources to the target.
         starts = {d for i in items for n in ast.walk(i) if isinstance(n, ast.Name) for d in module.definitions(n)}
         behind = module.flow.backward([target])
-        ahead = module.flow.forward([*starts, *items])
+        listed = [list_ for item in items if (list_ := _variables(module, item)) is not None]
+        networks = {module.source(list_.value) for list_ in listed}
+        runs = [c for c in module.calls if module.source(c.func) in networks]
+        ahead = module.flow.forward([*starts, *items, *runs])
         lead: list[ast.stmt] = []
         for statement in body[: body.index(place)]:
             made = [d for n in ast.walk(statement) for d in module.reaching.bindings.get(n, ())]
@@ -141,7 +146,7 @@ class GradientsInEager(Rule):
             return None
         indent = "    "
         lines = [f"with {tf}() as {tape}:"]
-        watched = [module.source(i) for i in items if module.kinds.of(i) != "variable"]
+        watched = [module.source(i) for i in items if not listed and module.kinds.of(i) != "variable"]
         lines += [f"{indent}{tape}.watch({text})" for text in watched]
         for statement in lead:
             text = module.source(statement).split("\n")
@@ -166,7 +171,7 @@ class GradientsInEager(Rule):
         ):
             single = items[0]
             edits.append(ReplaceExpression(module.span(above), f"{tape}.gradient({asked}, {module.source(single)})"))
-        elif isinstance(sources, (ast.List, ast.Tuple)):
+        elif isinstance(sources, (ast.List, ast.Tuple)) or listed:
             edits.append(ReplaceExpression(module.span(call), answer))
         else:
             edits.append(ReplaceExpression(module.span(call), f"[{answer}]"))
@@ -176,3 +181,20 @@ class GradientsInEager(Rule):
         else:
             edits.insert(0, Insert(module.span(place), "before", "\n".join(lines)))
         return tuple(edits)
+
+
+def _asks_optimizer(module: Module, call: ast.Call) -> bool:
+    """`optimizer.get_gradients(loss, params)` of Keras before version 3."""
+    func = call.func
+    return (
+        isinstance(func, ast.Attribute)
+        and func.attr == "get_gradients"
+        and module.kinds.of(func.value) == "optimizer"
+        and module.keras >= 3
+    )
+
+
+def _variables(module: Module, node: ast.expr) -> ast.Attribute | None:
+    """`model.trainable_weights`, also behind a name."""
+    lists = [n for n in [node, *module.objects.origins(node)] if isinstance(n, ast.Attribute)]
+    return next((n for n in lists if n.attr in VARIABLE_LISTS), None)
