@@ -82,7 +82,7 @@ class _Run:
         self._recorder.on_gradient = self._gradient_seen
         # Those that measure; the stand-ins, one level below, do not.
         ours = [module for name, module in sys.modules.items() if name.rpartition(".")[0] == __package__]
-        self._channel.watch(*ours, self._channel, self._recorder, self._variables, self._places)
+        self._channel.watch(*ours, self._channel, self._recorder, self._recorder.graphs, self._variables, self._places)
         threading.Thread(target=lambda: self._watch(), daemon=True).start()  # nested, as `channel` wants it
         gc.freeze()  # what is here so far is not for the script's collector to walk, nor for the script to find
         self._finish(*self._run_script())
@@ -206,6 +206,7 @@ class _Run:
         deadline = self._started + self._request["timeout"]
         patience = self._request["patience"]
         while True:
+            self._recorder.collect()
             now = time.monotonic()
             first = self._recorder.first
             if now >= deadline:
@@ -221,6 +222,7 @@ class _Run:
         self._end_lock.acquire()  # never released: whoever comes second waits for the end of the process
         self._recorder.quiet = self._recorder.measuring = True
         try:
+            self._recorder.collect()
             self._channel.send("variables", self._variables.report())
         finally:
             self._channel.send("end", {"end": end, "failure": failure})

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .channel import Channel
+from .graphs import Graphs
 from .places import Place, Places
 from .variables import Variables, shape_of
 
@@ -51,6 +52,7 @@ class Recorder:
         self._variables = variables
         self._steps = steps
         self._sites: dict[Place, Site] = {}
+        self.graphs = Graphs()
         self.measuring = False  # while values are read here, which is no doing of the script
         self.quiet = False  # inside TensorFlow's own use of what is patched here
         self.fitting = ""  # fit or train_on_batch, while one is under way
@@ -69,7 +71,7 @@ class Recorder:
         from tensorflow.python.eager import backprop, context, record
         from tensorflow.python.eager.polymorphic_function import polymorphic_function
         from tensorflow.python.framework import func_graph, ops
-        from tensorflow.python.ops import gradients_util, script_ops
+        from tensorflow.python.ops import gradients_util
         from tensorflow.python.util import nest
 
         self._np, self._tf = numpy, tf
@@ -77,13 +79,14 @@ class Recorder:
         self._asarray, self._abs = numpy.asarray, numpy.abs
         self._flatten, self._map_structure = nest.flatten, nest.map_structure
         self._eager = context.executing_eagerly
-        self._no_tape, self._ops, self._script_ops = record.stop_recording, ops, script_ops
+        self._no_tape, self._ops = record.stop_recording, ops
         self._func_graph = func_graph.FuncGraph
         # AutoGraph must not rewrite what is put between TensorFlow and the script.
         config.CONVERSION_RULES = (config.DoNotConvert(__name__.split(".")[0]), *config.CONVERSION_RULES)
         self._patch_tape(backprop.GradientTape)
         self._patch_gradients(gradients_util)
         self._patch_function(polymorphic_function.Function)
+        self.graphs.install(self.collect)
 
     def _patch_tape(self, tape_class: Any) -> None:
         self._wrap(tape_class, "gradient", "tape")
@@ -146,6 +149,8 @@ class Recorder:
         self, compute: Callable[[], Any], target: Any, sources: Any, via: str, tape: Any, inner: bool = False
     ) -> Any:
         eager = self._eager()
+        if eager:
+            self.collect()  # what functions have measured before
         if self.first is None:
             self.first = time.monotonic()
             self._variables.start()
@@ -160,7 +165,7 @@ class Recorder:
         except BaseException:
             self.quiet = False
             # No gradient came out. What the target was is the cause as often as not.
-            self._record(shape, target if eager else None, [None] * len(flat))
+            self._record(shape, self._value(target) if eager else None, [None] * len(flat))
             raise
         finally:
             self.quiet = False
@@ -168,7 +173,12 @@ class Recorder:
         if site.count < self._steps or not eager:
             shape.unlisted = self._unlisted(tape, flat)
         if eager:
-            self._record(shape, target, gradients)
+            self.measuring = True
+            try:
+                value, sizes = self._value(target), [self._size(g) for g in gradients]
+            finally:
+                self.measuring = False
+            self._record(shape, value, sizes)
             return result
         return self._record_in_graph(shape, target, gradients, result)
 
@@ -178,34 +188,26 @@ class Recorder:
         missing = [s for s, g in zip(shape.sources, gradients) if g is None]  # noqa: B905  (3.9)
         self._send("traced", shape, 1, None, [{**s, "state": "none", "size": None} for s in missing])
         targets = [t for t in map(_dense, self._flatten(target)) if self._tf.is_tensor(t)]
-        present = [g for g in gradients if g is not None]
+        measurable = [g is not None and self.graphs.measures(g) for g in gradients]
+        present = [g for g, found in zip(gradients, measurable) if found]  # noqa: B905
 
-        def run(*values: Any) -> None:
-            rest = iter(values[len(targets) :])
-            self._record(shape, list(values[: len(targets)]), [None if g is None else next(rest) for g in gradients])
+        def take(value: float | None, sizes: list[float]) -> None:
+            rest = iter(sizes)
+            self._record(shape, value, [next(rest) if found else None for found in measurable])
 
         with self._no_tape():
-            recorded = self._script_ops.numpy_function(run, [*targets, *present], [])
+            recorded = self.graphs.add(targets, present, take)
         if isinstance(self._ops.get_default_graph(), self._func_graph):
             return result
         # In a graph of the first version nothing runs that no result depends on.
         with self._ops.control_dependencies([recorded]):
             return self._map_structure(lambda g: self._tf.identity(g) if self._tf.is_tensor(g) else g, result)
 
-    def _record(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
-        self.measuring = True
-        try:
-            self._record_values(shape, target, gradients)
-        finally:
-            self.measuring = False
-        self.on_gradient()
-
-    def _record_values(self, shape: Shape, target: Any, gradients: list[Any]) -> None:
-        site = self._sites[shape.place]
+    def _record(self, shape: Shape, value: float | None, sizes: list[float | None]) -> None:
+        site = self._sites.setdefault(shape.place, Site())
         site.count += 1
         site.last = time.monotonic()
-        measured = [self._state(g) for g in gradients]
-        value = self._value(target)
+        measured = [_state(size) for size in sizes]
         # Not a number is not equal to itself, and that it became one is news; so are other sources at the same place.
         names = [source["name"] for source in shape.sources]
         states = (value is None or value - value == 0, *names, *[state for state, _ in measured])
@@ -222,6 +224,15 @@ class Recorder:
                     for source, (state, size) in zip(shape.sources, measured)  # noqa: B905
                 ],
             )
+        self.on_gradient()
+
+    def collect(self) -> None:
+        """Record what functions have measured until now."""
+        before, self.measuring = self.measuring, True
+        try:
+            self.graphs.collect()
+        finally:
+            self.measuring = before
 
     def _send(self, kind: str, shape: Shape, step: int, value: float | None, sources: list[dict[str, Any]]) -> None:
         event = {
@@ -240,23 +251,19 @@ class Recorder:
 
     # ------------------------------------------------------------ values
 
-    def _state(self, gradient: Any) -> tuple[str, float | None]:
+    def _size(self, gradient: Any) -> float | None:
+        """The largest absolute value; not a number where one of them is none, None where it has no size."""
         if gradient is None:
-            return "none", None
+            return None
         try:
             values = self._asarray(gradient)
-            size = self._size(values) if values.size else 0.0
-        except (TypeError, ValueError):  # nothing that has a size
-            return "none", None
-        if size - size != 0:
-            return ("inf" if size == size else "nan"), size
-        return ("ok" if size else "zero"), size
-
-    def _size(self, values: Any) -> float:
-        """The largest absolute value; not a number where one of them is none."""
-        if values.dtype.kind == "f":
-            return max(float(values.max()), -float(values.min()))  # makes no copy, as `abs` would
-        return float(self._abs(values).max())
+            if not values.size:
+                return 0.0
+            if values.dtype.kind == "f":
+                return max(float(values.max()), -float(values.min()))  # makes no copy, as `abs` would
+            return float(self._abs(values).max())
+        except (TypeError, ValueError):
+            return None
 
     def _value(self, target: Any) -> float | None:
         """The value of the target: its mean, summed over its parts, as the tape sums them."""
@@ -332,6 +339,14 @@ class Recorder:
         return any(s.count >= self._steps for s in sites) and all(
             s.count >= self._steps or now - s.last > patience for s in sites
         )
+
+
+def _state(size: float | None) -> tuple[str, float | None]:
+    if size is None:
+        return "none", None
+    if size - size != 0:
+        return ("inf" if size == size else "nan"), size
+    return ("ok" if size else "zero"), size
 
 
 def _dense(gradient: Any) -> Any:
