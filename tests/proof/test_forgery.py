@@ -90,10 +90,14 @@ FORGERIES = {
         """,
         CALLS,
     ),
-    "replaces a method": ("type(RECORDER)._state = lambda self, gradient: ('ok', 1.0)", OF_THE_RECORDER),
-    "replaces a method of one": ("RECORDER._state = lambda gradient: ('ok', 1.0)", OF_THE_RECORDER),
+    "replaces a method": ("type(RECORDER)._size = lambda self, gradient: 1.0", OF_THE_RECORDER),
+    "replaces a method of one": ("RECORDER._size = lambda gradient: 1.0", OF_THE_RECORDER),
     "replaces code": (
-        "type(RECORDER)._state.__code__ = (lambda self, gradient: ('ok', 1.0)).__code__",
+        "type(RECORDER)._size.__code__ = (lambda self, gradient: 1.0).__code__",
+        OF_THE_RECORDER,
+    ),
+    "replaces how graphs are measured": (
+        "RECORDER.graphs._max = lambda values, axes: tf.reduce_max(values, axes) * 0 + 1",
         OF_THE_RECORDER,
     ),
     "replaces a function": (

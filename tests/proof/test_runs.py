@@ -58,6 +58,23 @@ def test_ends(run: Runner, code: str, end: str, kind: str | None) -> None:
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("call", ["model(tf.ones((1, 2)))", "tf.function(model)(tf.ones((1, 2)))"])
+def test_failure_of_a_layer_is_told_in_its_own_words(run: Runner, call: str) -> None:
+    result = run(
+        f"""
+        class Broken(tf.keras.Model):
+            def call(self, inputs):
+                raise AttributeError("it has no scale")
+
+        model = Broken()
+        {call}
+        """
+    )
+    assert result.failure is not None
+    assert result.failure.message == "it has no scale"
+
+
+@needs_tensorflow
 def test_crash_keeps_what_was_measured(run: Runner) -> None:
     result = run(STEP + "step()\nimport os\nos.abort()")
     assert result.end == "died"

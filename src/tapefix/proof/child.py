@@ -239,7 +239,8 @@ def _and(words: list[str]) -> str:
 
 def _essence(message: str, kind: str) -> str:
     """What the message says, without the traceback, node names and colours that TensorFlow and Keras put around it."""
-    message = re.sub(r"\x1b\[[0-9;]*m|\{\{function_node \S*\}\} ?", "", message).strip()
+    message = re.sub(r"\x1b\[[0-9;]*m|\{\{function_node \S*\}\} ?", "", message)
+    message = re.split(r"\n\s*(?:Call a|A)rguments received by ", message)[0].strip()
     if message.startswith(("in user code:", "Graph execution error:")):
         lines = [line.strip() for line in message.splitlines()]
         told = [line for line in lines if line and not line.startswith(("[[", "File "))]
@@ -248,13 +249,7 @@ def _essence(message: str, kind: str) -> str:
             message = told[-1].split(" [Op:")[0]
             if message.startswith(f"{kind}: "):
                 message = message[len(kind) + 2 :]
-    return _of_layer(message)
-
-
-def _of_layer(message: str) -> str:
-    """Of what Keras says about a layer that failed, the part that the layer said."""
-    found = re.match(r"Exception encountered when calling .*?\n\n(.*?)\n\nArguments received by ", message, re.DOTALL)
-    return found.group(1).strip() if found else message
+    return re.sub(r"^Exception encountered when calling [^\n]*\n\n", "", message)
 
 
 def _exit_failure(code: Any, line: int) -> dict[str, Any]:

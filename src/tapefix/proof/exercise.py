@@ -87,11 +87,12 @@ class Exercises:
             if family in tried:
                 continue
             tried.add(family)
+            attempt = _Attempt(self, target, name, family, choice)
             self._attempts += 1
             self._channel.send("attempt", self._attempts)
-            events = self._recorder.restart()
-            error = (attempt := _Attempt(self, target, name, family, choice)).go(thing)
-            self._recorder.collect()
+            self._recorder.restart()
+            error = attempt.go(thing)
+            events = self._recorder.kept()
             state = _state([e for e in events if not e["function"].endswith(EDGES)])
             if error is not None and state == "failed":
                 failure = failure or error

@@ -39,14 +39,22 @@ class Graphs:
         import tensorflow as tf
         from tensorflow.python.eager import context
         from tensorflow.python.eager.polymorphic_function import concrete_function
-        from tensorflow.python.framework import ops
-        from tensorflow.python.ops import array_ops, gen_data_flow_ops, math_ops, script_ops
+        from tensorflow.python.framework import constant_op, ops
+        from tensorflow.python.ops import (
+            array_ops,
+            gen_array_ops,
+            gen_data_flow_ops,
+            gen_math_ops,
+            math_ops,
+            script_ops,
+        )
 
         self._tf, self._ops, self._queues = tf, ops, gen_data_flow_ops
         # Bound here, as a script may put something else in their place.
-        self._max, self._abs, self._average = math_ops.reduce_max, math_ops.abs, math_ops.reduce_mean
-        self._sum, self._cast = math_ops.add_n, math_ops.cast
-        self._stack, self._concat, self._call = tf.stack, array_ops.concat, script_ops.numpy_function
+        self._max, self._abs, self._average = gen_math_ops._max, math_ops.abs, math_ops.reduce_mean
+        self._sum, self._cast, self._range = math_ops.add_n, math_ops.cast, math_ops.range
+        self._pack, self._rank, self._constant = gen_array_ops.pack, array_ops.rank, constant_op.constant
+        self._call = script_ops.numpy_function
         self._eager = context.executing_eagerly
         function_class = concrete_function.ConcreteFunction
         original = function_class._call_flat
@@ -66,14 +74,12 @@ class Graphs:
     def add(self, targets: list[Any], gradients: list[Any], take: Taker) -> Any:
         """Measure in the graph that is being built; `take` gets the numbers. The op that something must depend on."""
         values = [number for number in map(self._mean, targets) if number is not None]
-        sizes = [self._size(gradient) for gradient in gradients]
-        self._takers.append((bool(values), len(sizes), take))
         total = [self._sum([self._double(value) for value in values])] if len(values) > 1 else values
-        numbers = [*total, *sizes]
-        if len({number.dtype for number in numbers}) > 1:
-            numbers = [self._double(number) for number in numbers]
-        mark = self._tf.constant([len(self._takers) - 1.0], self._tf.float64)
-        packed = self._concat([mark, self._double(self._stack(numbers))], 0) if numbers else mark
+        numbers = [*total, *map(self._size, gradients)]
+        kind = self._tf.float32 if {number.dtype for number in numbers} <= {self._tf.float32} else self._tf.float64
+        mark = self._constant(len(self._takers), kind)
+        self._takers.append((bool(values), len(gradients), take))
+        packed = self._double(self._pack([mark, *(self._cast(number, kind) for number in numbers)]))
         if not self._ops.executing_eagerly_outside_functions():  # in a session of the first version
             return self._call(lambda array: self._take(array.tolist()), [packed], [])
         self._queued = True
@@ -89,7 +95,9 @@ class Graphs:
         """The largest absolute value; not a number where one of them is none."""
         if not (gradient.dtype.is_floating or gradient.dtype.is_complex):
             gradient = self._double(gradient)
-        return self._max(self._abs(gradient))
+        rank = gradient.shape.rank
+        axes = self._range(self._rank(gradient)) if rank is None else self._constant([*range(rank)], self._tf.int32)
+        return self._max(self._abs(gradient), axes)
 
     def _mean(self, target: Any) -> Any:
         """The mean of a part of the target; None where it is not a number."""

@@ -56,7 +56,7 @@ class Recorder:
         self.measuring = False  # while values are read here, which is no doing of the script
         self.quiet = False  # inside TensorFlow's own use of what is patched here
         self.fitting = ""  # fit or train_on_batch, while one is under way
-        self._seen: list[dict[str, Any]] | None = None
+        self._kept: dict[str, list[dict[str, Any]]] = {}  # what was sent since the restart, by kind
         self.endless = False  # what is to be run is not over when its first gradients are known
         self.first: float | None = None
         self.on_gradient: Callable[[], None] = lambda: None
@@ -245,8 +245,8 @@ class Recorder:
             "sources": sources,
             "unlisted": shape.unlisted,
         }
-        if kind == "gradient" and self._seen is not None:
-            self._seen.append(event)
+        if kind in self._kept:
+            self._kept[kind].append(event)
         self._channel.send(kind, event)
 
     # ------------------------------------------------------------ values
@@ -324,11 +324,17 @@ class Recorder:
                 names.append(self._variables.name(known, variable))
         return names
 
-    def restart(self) -> list[dict[str, Any]]:
-        """Count computations from the first again; the list that what is sent from now on is also put into."""
+    def restart(self) -> None:
+        """Count computations from the first again, and keep from now on what is sent."""
         self._sites.clear()
-        self._seen = []
-        return self._seen
+        self._kept = {"gradient": [], "traced": []}
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What was measured since the restart; of a graph that never ran, which gradients are None."""
+        self.collect()
+        ran = {(event["line"], event["function"]) for event in self._kept["gradient"]}
+        built = [e for e in self._kept["traced"] if e["sources"] and (e["line"], e["function"]) not in ran]
+        return self._kept["gradient"] + built
 
     def settled(self, patience: float) -> bool:
         """Whether enough was seen: each site often enough, or left behind while another one goes on."""
