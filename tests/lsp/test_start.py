@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tapefix import __version__
 from tapefix.lsp.__main__ import main
+
+from .editor import Editor
+from .profiles import VSCODE
+from .texts import BROKEN
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -37,3 +45,30 @@ def test_the_command_line_imports_nothing_of_it() -> None:
         "print([name for name in sys.modules if name.startswith(('tapefix.lsp', 'pygls', 'lsprotocol'))])"
     )
     assert ran.stdout == "[]\n", ran.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_a_server_that_is_ended_by_a_signal_leaves_nothing(tmp_path: Path) -> None:
+    """One that is killed cannot clear up: the next one does it."""
+
+    def run(end: Callable[[subprocess.Popen[bytes]], None]) -> tuple[set[Path], int]:
+        """What is in the temporary folder while a server shows a page, and how the server ends."""
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        command = [sys.executable, "-m", "tapefix.lsp"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            editor = Editor(process.stdout, process.stdin, VSCODE)
+            editor.start(options={"verify": "off"})
+            editor.open((tmp_path / "train.py").as_uri(), BROKEN)
+            shown = set(tmp_path.iterdir())
+            end(process)
+            return shown, process.wait(20)
+
+    pages, status = run(lambda process: process.send_signal(signal.SIGTERM))
+    assert (len(pages), status, list(tmp_path.iterdir())) == (1, 128 + signal.SIGTERM, [])
+    killed, _ = run(lambda process: process.kill())
+    assert killed == set(tmp_path.iterdir())
+    after, _ = run(lambda process: process.send_signal(signal.SIGHUP))
+    assert after.isdisjoint(killed)
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+PREFIX = "tapefix-lsp-"
 
 
 class Pages:
@@ -26,7 +30,8 @@ class Pages:
     def show(self, name: str, text: str) -> str:
         """Write a page and return its address; the same name is the same page, rewritten."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="tapefix-lsp-"))
+            _sweep(Path(tempfile.gettempdir()))
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         path = self._folder / re.sub(r"[^\w. -]", "_", name)[-100:]
         path.write_text(text, encoding="utf-8")
         return path.as_uri()
@@ -48,3 +53,24 @@ class Pages:
                 body = re.sub(r"^    ", "", sections, flags=re.M)
                 return self.show(f"{code}.md", f"# {code} {rule.name} ({rule.safety})\n\n{body}\n")
         return None
+
+
+def _sweep(temporary: Path) -> None:
+    """Remove what servers that were killed have left."""
+    if os.name != "posix":  # elsewhere to ask for a process may end it
+        return
+    for folder in temporary.glob(f"{PREFIX}*-*"):
+        number = folder.name.removeprefix(PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):  # also where it belongs to another user
+            if number.isdigit() and not _runs(int(number)):
+                shutil.rmtree(folder)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -125,10 +127,19 @@ def serve() -> None:
     # Syntax trees are many objects that soon go all at once: looking for cycles among them is a tenth of the work.
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    for name in ("SIGTERM", "SIGHUP"):  # what editors send that do not wait for an answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: _leave(server, number))
     try:
         server.start_io()
     finally:
         server.close()
+
+
+def _leave(server: TapefixServer, number: int) -> None:
+    """Go at once. What runs in other processes ends with this one, and clears up after itself."""
+    server.pages.close()
+    os._exit(128 + number)
 
 
 def _settings(server: TapefixServer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import os
 import random
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from . import scratch, standins
@@ -33,6 +35,18 @@ from .training import Training
 from .variables import Variables
 
 MOST_MESSAGE = 500
+
+
+def prepare() -> None:
+    """Do, once TensorFlow is imported and before a run is forked, what is the same for all runs."""
+    standins.prepare()
+    _measuring()
+
+
+@functools.cache
+def _measuring() -> list[ModuleType]:
+    """The modules that measure; the stand-ins, one level below, do not."""
+    return [module for name, module in sys.modules.items() if name.rpartition(".")[0] == __package__]
 
 
 def run(request: dict[str, Any], secret: list[bytes], pipe: int, output: int, server: int) -> NoReturn:
@@ -80,9 +94,9 @@ class _Run:
         if self._request["diagnose"]:
             Breaks(self._channel, self._places, self._variables, self._recorder).install()
         self._recorder.on_gradient = self._gradient_seen
-        # Those that measure; the stand-ins, one level below, do not.
-        ours = [module for name, module in sys.modules.items() if name.rpartition(".")[0] == __package__]
-        self._channel.watch(*ours, self._channel, self._recorder, self._recorder.graphs, self._variables, self._places)
+        self._channel.watch(
+            *_measuring(), self._channel, self._recorder, self._recorder.graphs, self._variables, self._places
+        )
         threading.Thread(target=lambda: self._watch(), daemon=True).start()  # nested, as `channel` wants it
         gc.freeze()  # what is here so far is not for the script's collector to walk, nor for the script to find
         self._finish(*self._run_script())

@@ -51,10 +51,10 @@ class Graphs:
 
         self._tf, self._ops, self._queues = tf, ops, gen_data_flow_ops
         # Bound here, as a script may put something else in their place.
-        self._max, self._abs, self._average = gen_math_ops._max, math_ops.abs, math_ops.reduce_mean
+        self._max, self._abs, self._average = gen_math_ops._max, gen_math_ops._abs, math_ops.reduce_mean
         self._sum, self._cast, self._range = math_ops.add_n, math_ops.cast, math_ops.range
         self._pack, self._rank, self._constant = gen_array_ops.pack, array_ops.rank, constant_op.constant
-        self._call = script_ops.numpy_function
+        self._magnitude, self._call = math_ops.abs, script_ops.numpy_function
         self._eager = context.executing_eagerly
         function_class = concrete_function.ConcreteFunction
         original = function_class._call_flat
@@ -93,7 +93,9 @@ class Graphs:
 
     def _size(self, gradient: Any) -> Any:
         """The largest absolute value; not a number where one of them is none."""
-        if not (gradient.dtype.is_floating or gradient.dtype.is_complex):
+        if gradient.dtype.is_complex:
+            gradient = self._magnitude(gradient)
+        elif not gradient.dtype.is_floating:
             gradient = self._double(gradient)
         rank = gradient.shape.rank
         axes = self._range(self._rank(gradient)) if rank is None else self._constant([*range(rank)], self._tf.int32)

@@ -49,6 +49,7 @@ class Server:
     def serve(self) -> None:
         """Until standard input ends."""
         self._package["isolation"].adopt_orphans()
+        self._package["child"].prepare()
         wake_read, wake_write = os.pipe()
         for end in (wake_read, wake_write):
             os.set_blocking(end, False)

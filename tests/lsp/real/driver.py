@@ -46,7 +46,7 @@ class RealEditor(NamedTuple):
         variables = {
             **os.environ,
             "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home),
+            **{f"XDG_{kind}_HOME": str(home) for kind in ("CONFIG", "CACHE", "DATA", "STATE")},
             "PATH": f"{home}{os.pathsep}{os.environ['PATH']}",
             "LC_ALL": "C.UTF-8",
             "TAPEFIX_SETUP": str(setup),

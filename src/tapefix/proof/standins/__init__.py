@@ -10,7 +10,13 @@ from pathlib import Path
 
 from ..channel import Channel
 from . import builders, downloads, images, modules, prompts, weights
-from .notes import Notes
+from .notes import Notes, binding
+
+
+def prepare() -> None:
+    """Do, once TensorFlow is imported, what is the same for all runs."""
+    for name in ("get_file", "urlretrieve", "load_data"):
+        binding(name)
 
 
 def install(channel: Channel, folder: Path, *, online: bool) -> None:

@@ -6,12 +6,11 @@ Standard library and TensorFlow only: this runs in the user's interpreter.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .downloads import NotCached, only_cached
-from .notes import Notes, replace
+from .notes import Notes, binding, replace
 
 DIFFERENT = 500
 
@@ -36,9 +35,9 @@ SETS = {
 def install(notes: Notes) -> None:
     """Patch load_data of each set."""
     for name, kind in SETS.items():
-        for module_name in [m for m in sys.modules if m.endswith(f"src.datasets.{name}")]:
-            module: Any = sys.modules[module_name]
-            replace("load_data", module.load_data, _loader(name, kind, module.load_data, notes))
+        for module in binding("load_data"):
+            if module.__name__.endswith(f"src.datasets.{name}"):
+                replace("load_data", module.load_data, _loader(name, kind, module.load_data, notes))
 
 
 def _loader(name: str, kind: ImageSet, original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:

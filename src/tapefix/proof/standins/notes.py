@@ -5,7 +5,9 @@ Standard library only: this runs in the user's interpreter.
 
 from __future__ import annotations
 
+import functools
 import sys
+from types import ModuleType
 from typing import Any
 
 from ..channel import Channel
@@ -28,8 +30,15 @@ class Notes:
             self._channel.send("note", note)
 
 
+@functools.cache
+def binding(name: str) -> tuple[ModuleType, ...]:
+    """The modules of Keras in which `name` is bound. Looked for once: there are thousands of modules."""
+    modules = [module for key, module in list(sys.modules.items()) if key.startswith(_KERAS)]
+    return tuple(module for module in modules if name in getattr(module, "__dict__", {}))
+
+
 def replace(name: str, original: Any, replacement: Any) -> None:
     """Put `replacement` wherever Keras has bound `name` to `original`."""
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith(_KERAS) and getattr(module, "__dict__", {}).get(name) is original:
+    for module in binding(name):
+        if module.__dict__[name] is original:
             setattr(module, name, replacement)
