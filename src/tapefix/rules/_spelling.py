@@ -22,7 +22,7 @@ _OPS: dict[str, str | None] = {
     "reduce_logsumexp": "logsumexp", "math.expm1": "expm1", "math.log1p": "log1p",
     "math.divide_no_nan": "divide_no_nan", "floor": "floor", "math.ceil": "ceil",
     "nn.sigmoid_cross_entropy_with_logits": None, "one_hot": "one_hot", "cast": "cast", "ones_like": "ones_like",
-    "zeros_like": "zeros_like", "argmax": "argmax",
+    "zeros_like": "zeros_like", "argmax": "argmax", "range": "arange", "shape": "shape", "tensordot": "tensordot",
 }  # fmt: skip
 
 

@@ -12,6 +12,13 @@ from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._soft import Cut, counts, cuts, met, starves, straight_through, through_casts
+from tapefix.rules._soft_position import (
+    are_probabilities,
+    expected_backwards,
+    expected_position,
+    free_name,
+    is_over_the_last_axis,
+)
 from tapefix.rules._spelling import Spelling
 from tapefix.rules._text import rewritten
 from tapefix.rules.base import Rule
@@ -81,15 +88,18 @@ class Argmax(Rule):
             found = self._cross_entropy(module, call, scores)
             if found is not None:
                 return [found]
-        if cut.effect != "layer" and through_casts(module, call) is not call:
-            return self._expected(module, call, scores)
-        return self._expected_place(module, call, scores)
+        passing = [passed_on] if (passed_on := expected_backwards(module, call, scores)) is not None else []
+        if through_casts(module, call) is call:
+            return self._expected_place(module, call, scores) or passing
+        expected = self._expected(module, call, scores)
+        # What a layer hands on is to stay the position that it is; a loss is better off without jumps.
+        return [*passing, *expected] if cut.effect == "layer" else [*expected, *passing]
 
     @staticmethod
     def _one_hot(module: Module, one_hot: ast.Call, scores: ast.expr) -> list[Candidate]:
         spelling = Spelling(module, one_hot)
         span, part = module.span(one_hot), {"x": module.span(scores)}
-        soft = "$x" if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
+        soft = "$x" if are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
         found = [
             Candidate(
                 "use the softmax in place of the hard choice",
@@ -109,13 +119,10 @@ class Argmax(Rule):
     def _expected(module: Module, call: ast.Call, scores: ast.expr) -> list[Candidate]:
         """The position that is expected when the scores are taken as probabilities."""
         spelling = Spelling(module, call)
-        if not _is_over_the_last_axis(module, call):
+        if not is_over_the_last_axis(module, call):
             return []
-        cast, sum_ = spelling.op("cast"), spelling.op("reduce_sum")
-        tf = module.spell("tf") or "tf"
-        soft = "$x" if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
-        text = f"{sum_}({soft} * {cast}({tf}.range({tf}.shape($x)[-1]), {tf}.float32), axis=-1)"
         span = module.span(through_casts(module, call))
+        text = expected_position(module, call, scores, "$x", spelling)
         edits = (ReplaceExpression(span, text, {"x": module.span(scores)}), *spelling.imports)
         return [Candidate("use the expected position (soft argmax)", edits, safe=False)]
 
@@ -127,7 +134,7 @@ class Argmax(Rule):
             isinstance(assign, ast.Assign) and len(assign.targets) == 1 and isinstance(assign.targets[0], ast.Name)
         ):
             return []
-        if not isinstance(scores, ast.Name) or not _is_over_the_last_axis(module, call):
+        if not isinstance(scores, ast.Name) or not is_over_the_last_axis(module, call):
             return []
         uses = [use for definition in module.reaching.bindings.get(assign.targets[0], []) for use in definition.uses]
         if not uses or any(
@@ -135,8 +142,8 @@ class Argmax(Rule):
         ):
             return []
         spelling, tf = Spelling(module, call), module.spell("tf") or "tf"
-        chances, cells = (_free(module, call, name) for name in ("chances", "cells"))
-        soft = scores.id if _are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}({scores.id})"
+        chances, cells = (free_name(module, call, name) for name in ("chances", "cells"))
+        soft = scores.id if are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}({scores.id})"
         made = f"{chances} = {soft}\n{cells} = {tf}.range({tf}.shape({scores.id})[-1])"
         edits: list[Edit] = [ReplaceStatement(module.span(assign), made)]
         for use in uses:
@@ -170,7 +177,7 @@ class Argmax(Rule):
         spelling = Spelling(module, call if module.op(call) is not None else None)
         parts = {"t": module.span(there[0]), "s": module.span(there[1])}
         mean = spelling.op("reduce_mean")
-        if _are_probabilities(module, scores):
+        if are_probabilities(module, scores):
             name = "categorical_crossentropy" if hot else "sparse_categorical_crossentropy"
             losses = module.spell(f"keras.losses.{name}") or f"{module.tf}.keras.losses.{name}"
             text = f"{mean}({losses}($t, $s))"
@@ -183,12 +190,6 @@ class Argmax(Rule):
         return Candidate("use the cross entropy with the labels as the loss", tuple(edits), safe=False)
 
 
-def _is_over_the_last_axis(module: Module, call: ast.Call) -> bool:
-    """As far as the text tells: scores have two axes, as a rule, and a run proves what comes of it."""
-    axis = argument(call, 1, "axis")
-    return axis is None or module.ranges.of(axis).constant in (-1, 1)
-
-
 def _arithmetic_around(module: Module, use: ast.expr) -> ast.expr:
     """The outermost `// width` or `% width` and the like around a position."""
     while True:
@@ -199,17 +200,6 @@ def _arithmetic_around(module: Module, use: ast.expr) -> ast.expr:
         if other in module.cuts.dependent:
             return use
         use = parent
-
-
-def _free(module: Module, place: ast.AST, name: str) -> str:
-    while module.scope(place).lookup(name):
-        name += "_"
-    return name
-
-
-def _are_probabilities(module: Module, scores: ast.expr) -> bool:
-    found = module.ranges.of(scores)
-    return found.source == "softmax" or found.probability
 
 
 def _loss_of(module: Module, call: ast.expr) -> ast.expr | None:

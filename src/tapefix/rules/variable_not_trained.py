@@ -162,8 +162,14 @@ class VariableNotTrained(Rule):
             return module.kinds.made(made) in ("model", "layer")
         name = module.call_name(made) or ""
         if name in ("keras.Model", "keras.models.Model", "keras.Sequential", "keras.models.Sequential"):
-            return not any("applications" in (module.call_name(c) or "") for c in module.calls)
+            pretrained = any("applications" in (module.call_name(c) or "") for c in module.calls)
+            return not pretrained and not self._is_made_of_networks(module, made)
         return name in ("keras.layers.Dense", "keras.layers.Embedding", "keras.layers.Conv2D", "keras.layers.LSTM")
+
+    def _is_made_of_networks(self, module: Module, made: ast.Call) -> bool:
+        """`Model(scan, masked(generator(scan)))`: the weights are those of networks that are trained by themselves."""
+        behind = module.flow.backward([*made.args, *[k.value for k in made.keywords]])
+        return any(isinstance(v, ast.Call) and module.kinds.of(v.func) == "model" for v in behind)
 
     def _is_used_elsewhere(self, module: Module, made: Made, forward: list[ast.Call]) -> bool:
         """Is it trained, frozen, loaded, copied, or part of another model: anything but called?"""
