@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.intervals import INF, Range, combine
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._numeric import in_double, matters, speaks_of, worth_a_look
@@ -61,7 +62,7 @@ class WhereUntakenBranch(Rule):
                 for bad, inner in self._operations(module, branch)
                 if not _is_guarded(module, call, inner)
                 and speaks_of(module, call.args[0], inner)
-                and matters(module, bad, inner)
+                and (matters(module, bad, inner) or _weighs(module, call, branch))
             ]
             if not risks:
                 continue
@@ -100,7 +101,7 @@ class WhereUntakenBranch(Rule):
                     found = module.ranges.of(inner)
                     if (
                         (operation == "exp" and found.high > 88)
-                        or (operation in ("log", "pow", "power") and found.low <= 0 and not found.guarded)
+                        or (operation in ("log", "pow", "power") and found.low <= 0 and not _is_kept(module, inner))
                         or (operation == "log1p" and found.low <= -1 and not isinstance(inner, ast.Call))
                         or (operation in (*_AT_ZERO, "lgamma") and not found.guarded)
                     ):
@@ -117,11 +118,11 @@ class WhereUntakenBranch(Rule):
                     and not isinstance(node.right, ast.Constant)
                 ):
                     found = module.ranges.of(node.right)
-                    if not found.zero_free and not found.guarded:
+                    if not found.zero_free and not _is_kept(module, node.right):
                         yield node, node.right
                 elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
                     power, base = module.ranges.of(node.right).constant, module.ranges.of(node.left)
-                    if (power is None or power < 1) and not base.positive and not base.guarded:
+                    if (power is None or power < 1) and not base.positive and not _is_kept(module, node.left):
                         yield node, node.left
 
     @staticmethod
@@ -131,14 +132,23 @@ class WhereUntakenBranch(Rule):
         compared = _comparison(module, call.args[0])
         if compared is not None:
             value, sign, bound = compared
-            same = ast.dump(value) == ast.dump(inner)
             limit = module.ranges.of(bound)
             # The side of the bound on which this branch is taken.
             above = (sign == ">") == taken
-            if same and (not above or limit.positive) and not in_double(module):
+            side = Range(limit.low, INF) if above else Range(-INF, limit.high)
+            here = [n for n in ast.walk(inner) if isinstance(n, ast.expr) and ast.dump(n) == ast.dump(value)]
+            overflow = here == [inner] and not above and module.op(bad) == "exp"
+            if (
+                here
+                and not in_double(module)
+                and (overflow or _holds(module, bad, _within(module, inner, value, side)))
+            ):
                 function = spelling.op("maximum" if above else "minimum")
-                parts = {"x": span, "t": module.span(bound)}
-                return [ReplaceExpression(span, f"{function}($x, $t)", parts), *spelling.imports]
+                edits: list[Edit] = []
+                for node in here:
+                    parts = {"x": module.span(node), "t": module.span(bound)}
+                    edits.append(ReplaceExpression(parts["x"], f"{function}($x, $t)", parts))
+                return [*edits, *spelling.imports]
         condition = call.args[0]
         where = spelling.op("where")
         # A number at which the operation and its slope are finite: log, powers and quotients at 1, arc functions at 0.
@@ -153,6 +163,50 @@ def _is_guarded(module: Module, call: ast.Call, inner: ast.expr) -> bool:
     if not isinstance(inner, ast.Call) or module.op(inner) != "where" or len(inner.args) != 3:
         return False
     return ast.dump(inner.args[0]) == ast.dump(call.args[0])
+
+
+def _weighs(module: Module, call: ast.Call, branch: ast.expr) -> bool:
+    """Is the branch a product with something trainable: of data, too, NaN times the gradient 0 is NaN?"""
+    return module.training.is_recorded(call) and branch in module.flow.learned
+
+
+def _is_kept(module: Module, value: ast.expr) -> bool:
+    """Is a value kept away from trouble on both sides of the condition, unlike `x + 1` of any x?"""
+    if not module.ranges.of(value).guarded:
+        return False
+    if isinstance(value, ast.Name):
+        found = [d.value for d in module.definitions(value) if d.kind == "assign" and not d.path]
+        return len(found) != 1 or found[0] is None or _is_kept(module, found[0])
+    if isinstance(value, ast.BinOp) and isinstance(value.op, (ast.Add, ast.Sub)):
+        sides = [module.ranges.of(side) for side in (value.left, value.right)]
+        return not any(side.unknown and not side.guarded for side in sides)
+    return True
+
+
+def _within(module: Module, node: ast.expr, value: ast.expr, side: Range) -> Range:
+    """The range of an expression where `value`, which occurs in it, stays on one side of a bound."""
+    if ast.dump(node) == ast.dump(value):
+        return side
+    if isinstance(node, ast.BinOp):
+        return combine(node.op, *(_within(module, part, value, side) for part in (node.left, node.right)))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _within(module, node.operand, value, side)
+        return Range(-inner.high, -inner.low)
+    return module.ranges.of(node)
+
+
+def _holds(module: Module, bad: ast.expr, found: Range) -> bool:
+    """Is an operation fine at all of these arguments?"""
+    operation = module.op(bad)
+    if operation == "exp":
+        return found.high <= 88
+    if operation == "log1p":
+        return found.low > -1
+    if operation in _AT_ZERO:
+        return found.low > -1 and found.high < 1
+    if operation in ("divide", "truediv") or (isinstance(bad, ast.BinOp) and isinstance(bad.op, ast.Div)):
+        return found.zero_free
+    return found.positive
 
 
 def _comparison(module: Module, node: ast.expr) -> tuple[ast.expr, str, ast.expr] | None:
