@@ -98,7 +98,13 @@ def _export(module: Module, call: ast.Call) -> list[Edit] | None:
 
 def without(module: Module, call: ast.Call, value: ast.expr) -> Edit:
     """Only the value that a call converts; `x = x.numpy()` goes as a whole."""
-    statement = module.parent(call)
+    whole: ast.expr = call
+    choice = module.parent(call)
+    if isinstance(choice, ast.IfExp) and call is not choice.test:
+        # `x.numpy() if hasattr(x, "numpy") else x` is x, whatever it is.
+        other = choice.orelse if choice.body is call else choice.body
+        whole = choice if ast.dump(other) == ast.dump(value) else call
+    statement = module.parent(whole)
     if (
         isinstance(statement, ast.Assign)
         and isinstance(value, ast.Name)
@@ -107,7 +113,7 @@ def without(module: Module, call: ast.Call, value: ast.expr) -> Edit:
         and not module.line_text(statement.lineno - 1).lstrip().startswith("#")
     ):
         return Delete(module.span(statement))
-    return ReplaceExpression(module.span(call), "$x", {"x": module.span(value)})
+    return ReplaceExpression(module.span(whole), "$x", {"x": module.span(value)})
 
 
 def _predict(module: Module, call: ast.Call) -> list[Edit] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,7 @@ _POSITIONS = {
     "tf.argsort", "tf.range", "range",
 }  # fmt: skip
 _CHOSEN = {"np.random.choice": 1, "np.random.randint": 2}
+_MASK = re.compile(r"mask|valid|keep|select|where|bool|flag|key|name|slice|slc", re.IGNORECASE)
 _LISTS = (ast.List, ast.ListComp)
 
 
@@ -47,6 +49,8 @@ def picked(module: Module, node: ast.Subscript) -> Iterator[Edit]:
             yield replaced(module, node, "tf.gather($x, $i)", parts)
         elif kind == "coordinates":
             yield replaced(module, node, "tf.gather_nd($x, tf.stack($i, axis=-1))", parts)
+        elif _may_be_positions(module, index) and not _is_container(module, node.value):
+            yield replaced(module, node, "tf.gather($x, $i)", parts)
 
 
 def _pair(module: Module, node: ast.Subscript, index: ast.Tuple) -> Iterator[Edit]:
@@ -58,14 +62,52 @@ def _pair(module: Module, node: ast.Subscript, index: ast.Tuple) -> Iterator[Edi
         yield replaced(module, node, "tf.gather($x, $i, axis=1, batch_dims=1)", parts)
         return
     kinds = [None if isinstance(item, ast.Slice) else _kind(module, item) for item in items]
-    if len(items) > 1 and all(kind == "positions" for kind in kinds):
+    unsure = [not isinstance(item, ast.Slice) and _may_be_positions(module, item) for item in items]
+    if len(items) > 1 and all(kind == "positions" or perhaps for kind, perhaps in zip(kinds, unsure, strict=True)):
         parts |= {f"i{n}": module.span(item) for n, item in enumerate(items)}
         listed = ", ".join(f"$i{n}" for n in range(len(items)))
         yield replaced(module, node, f"tf.gather_nd($x, tf.stack([{listed}], axis=-1))", parts)
-    elif kinds.count("positions") == 1 and kinds[-1] == "positions" and all(map(_whole, items[:-1])):
+    elif (kinds[-1] == "positions" or unsure[-1]) and all(map(_whole, items[:-1])):
         parts["i"] = module.span(last)
         dotted = isinstance(first, ast.Constant)
         yield replaced(module, node, f"tf.gather($x, $i, axis={-1 if dotted else len(items) - 1})", parts)
+
+
+def _may_be_positions(module: Module, node: ast.expr, depth: int = 4) -> bool:
+    """May this be a list or an array of positions, as far as the text tells? Then `tf.gather` is right for a single
+    position, too; slices, masks and keys are something else.
+    """
+    if isinstance(node, ast.Attribute):
+        values = [value for value, path in module.objects.attribute_values(node) if not path]
+        return not _MASK.search(node.attr) and all(_may_be_positions(module, v, depth - 1) for v in values if depth)
+    if isinstance(node, ast.Subscript):
+        # One of several lists: `neighbours[i]`; a column of an array: `pairs[:, 0]`.
+        return not _MASK.search(ast.unparse(node.value))
+    if isinstance(node, ast.Call):
+        return module.op(node) in ("cast", "stop_gradient", "squeeze", "reshape") and bool(node.args)
+    if not isinstance(node, ast.Name) or len(node.id) < 3 or _MASK.search(node.id) or not depth:
+        return False
+    found = module.definitions(node)
+    return bool(found) and all(_may_hold_positions(module, d, depth - 1) for d in found)
+
+
+def _may_hold_positions(module: Module, definition: Def, depth: int) -> bool:
+    if definition.path or definition.value is None:
+        given = module.objects.arguments_of(definition) if definition.kind == "parameter" else []
+        return definition.kind == "parameter" and all(_may_be_positions(module, value, depth) for value in given)
+    if definition.kind == "loop":
+        return module.call_name(definition.value) not in ("range", "enumerate", "zip")
+    return definition.kind == "assign" and _may_be_positions(module, definition.value, depth)
+
+
+def _is_container(module: Module, node: ast.expr) -> bool:
+    """A list, a dictionary or a tuple of tensors, which takes one position or key."""
+    made = module.objects.origins(node) if isinstance(node, (ast.Name, ast.Attribute)) else [node]
+    containers = (ast.List, ast.ListComp, ast.Dict, ast.DictComp, ast.Tuple)
+    return any(
+        isinstance(one, containers) or module.call_name(one) in ("dict", "list", "tuple", "zip", "collections.deque")
+        for one in made
+    )
 
 
 def _counts_rows(module: Module, node: ast.expr) -> bool:

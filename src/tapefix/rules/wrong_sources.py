@@ -151,6 +151,16 @@ class WrongSources(Rule):
                 ],
             )
 
+    @staticmethod
+    def _is_own_list(module: Module, made: ast.Attribute) -> bool:
+        """Is `variables` what a class of this file says it is, as a class without Keras must?"""
+        classes = [module.objects.instance_class(origin) for origin in module.objects.origins(made.value)]
+        return any(
+            owner is not None
+            and (module.classes.method(owner, made.attr) or (owner, made.attr) in module.classes.attribute_writes)
+            for owner in classes
+        )
+
     def _all_variables(self, module: Module, gradient: GradientCall) -> Iterator[Finding]:
         """`model.variables`, with the moving averages and seeds that nobody trains."""
         sources = gradient.sources
@@ -158,7 +168,7 @@ class WrongSources(Rule):
         for made in origins:
             if not (isinstance(made, ast.Attribute) and made.attr in ("variables", "weights")):
                 continue
-            if module.kinds.of(made.value) not in ("model", "layer"):
+            if module.kinds.of(made.value) not in ("model", "layer") or self._is_own_list(module, made):
                 continue
             text = module.source(made)
             places = [made]
