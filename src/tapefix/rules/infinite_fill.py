@@ -1,4 +1,4 @@
-"""TPF613: minus infinity as a fill for what a softmax is to leave out."""
+"""TPF614: minus infinity as a fill for what a softmax is to leave out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class InfiniteFill(Rule):
         Safe: exp(-1e9) is 0, too, and where everything is left out all weights are the same.
     """
 
-    code = "TPF613"
+    code = "TPF614"
     name = "infinite-fill"
     safety = "safe"
     tokens = ("inf", "INF", "Inf", ".min")
