@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.iteration import iterated
 from tapefix.analysis.scopes import Def, Function
 
 if TYPE_CHECKING:
@@ -96,10 +97,8 @@ class Objects:
             callees = self.callees(node)
             if callees and not self.instance_class(node):
                 found = []
-                for callee in callees:
-                    for value in self.returns.get(callee, []):
-                        found += self.origins(value, depth)
-                return found or [node]
+                values = [value for callee in callees for value in self.returns.get(callee, [])]
+                return [made for value in values for made in self.origins(value, depth)] or [node]
         return [node]
 
     def made_at(self, node: ast.AST, depth: int = _DEPTH) -> tuple[ast.Call, tuple[int, ...]] | None:
@@ -180,8 +179,8 @@ class Objects:
         if isinstance(node, ast.Name):
             for definition in self.module.definitions(node):
                 for mutation in definition.scope.defs.get(definition.name, []):
-                    if mutation.kind == "mutate" and isinstance(mutation.node, ast.Call) and mutation.node.args:
-                        found += self.origins(mutation.node.args[-1], depth)
+                    arguments = mutation.node.args if isinstance(mutation.node, ast.Call) else []
+                    found += self.origins(arguments[-1], depth) if mutation.kind == "mutate" and arguments else []
         for origin in sources:
             if isinstance(origin, (ast.List, ast.Tuple, ast.Set)):
                 for item in origin.elts:
@@ -193,10 +192,11 @@ class Objects:
             elif isinstance(origin, (ast.ListComp, ast.GeneratorExp)):
                 found += self.origins(origin.elt, depth)
             elif isinstance(origin, ast.Dict):
-                for value in origin.values:
-                    found += self.origins(value, depth)
+                found += [made for value in origin.values for made in self.origins(value, depth)]
             elif isinstance(origin, ast.BinOp):
                 found += self.members(origin.left, depth - 1, path) + self.members(origin.right, depth - 1, path)
+            elif isinstance(origin, ast.Call) and (inner := iterated(self.module, origin, path)) is not None:
+                found += self.members(inner[0], depth - 1, inner[1])
         return found
 
     def attribute_values(self, node: ast.Attribute) -> list[tuple[ast.expr, tuple[int, ...]]]:

@@ -131,7 +131,7 @@ def _passing(
         # NumPy's argmax is taken by TensorFlow: a graph gives no arrays.
         axis = argument(call, 1, "axis")
         hard = f"{spelling.op('argmax')}({value}, axis={module.source(axis) if axis is not None else -1})"
-    if module.op(call) is None or place is call or not _is_float_cast(module, place):
+    if module.op(call) is None or place is call or not is_float_cast(module, place):
         hard = f"{spelling.op('cast')}({hard}, {_float32(spelling)})"
     return f"{expected} + {spelling.op('stop_gradient')}({hard} - {expected})"
 
@@ -144,7 +144,7 @@ def _becomes_a_float(module: Module, call: ast.Call) -> bool:
     while queue:
         vertex = queue.pop()
         for after in module.cuts.uses(vertex):
-            if isinstance(after, ast.expr) and _is_float_cast(module, after):
+            if isinstance(after, ast.expr) and is_float_cast(module, after):
                 found = True
             elif isinstance(after, (Def, ast.Name, ast.List, ast.Tuple)) or _is_shaped(module, after, vertex):
                 queue += [after] if after not in seen else []
@@ -162,7 +162,7 @@ def _is_shaped(module: Module, vertex: Vertex, value: Vertex) -> bool:
     return False
 
 
-def _is_float_cast(module: Module, node: ast.expr) -> bool:
+def is_float_cast(module: Module, node: ast.expr) -> bool:
     dtype: ast.expr | None = None
     if isinstance(node, ast.Call) and module.op(node) == "cast":
         dtype = argument(node, 1, "dtype")

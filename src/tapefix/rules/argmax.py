@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.flow import Vertex
 from tapefix.analysis.scopes import Def
 from tapefix.analysis.tapes import argument
-from tapefix.codemods.edits import Delete, Edit, ReplaceExpression, ReplaceStatement
+from tapefix.codemods.edits import Delete, Edit, Insert, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._soft import Cut, counts, cuts, met, starves, straight_through, through_casts
 from tapefix.rules._soft_position import (
@@ -17,6 +17,7 @@ from tapefix.rules._soft_position import (
     expected_backwards,
     expected_position,
     free_name,
+    is_float_cast,
     is_over_the_last_axis,
 )
 from tapefix.rules._spelling import Spelling
@@ -81,9 +82,9 @@ class Argmax(Rule):
         if not call.args or (module.op(call) or module.numpy_op(call)) != "argmax":
             return []
         scores = call.args[0]
-        parent = module.parent(through_casts(module, call))
+        parent = _taken_by(module, through_casts(module, call))
         if isinstance(parent, ast.Call) and module.op(parent) == "one_hot":
-            return self._one_hot(module, parent, scores)
+            return self._one_hot(module, parent, call, scores)
         if cut.effect == "loss":
             found = self._cross_entropy(module, call, scores)
             if found is not None:
@@ -96,30 +97,38 @@ class Argmax(Rule):
         return [*passing, *expected] if cut.effect == "layer" else [*expected, *passing]
 
     @staticmethod
-    def _one_hot(module: Module, one_hot: ast.Call, scores: ast.expr) -> list[Candidate]:
+    def _one_hot(module: Module, one_hot: ast.Call, call: ast.Call, scores: ast.expr) -> list[Candidate]:
         spelling = Spelling(module, one_hot)
-        span, part = module.span(one_hot), {"x": module.span(scores)}
-        soft = "$x" if are_probabilities(module, scores) else f"{spelling.op('nn.softmax')}($x)"
-        found = [
-            Candidate(
-                "use the softmax in place of the hard choice",
-                (ReplaceExpression(span, soft, part), *spelling.imports),
-                safe=False,
-            )
-        ]
-        if soft == "$x":
+        statement = module.statement(call)
+        # A name for the position that nothing else reads goes with it.
+        named = [] if module.inside(call, one_hot) else [Delete(module.span(statement))]
+        known = are_probabilities(module, scores)
+        soft = "$x" if known else f"{spelling.op('nn.softmax')}($x)"
+        edit = ReplaceExpression(module.span(one_hot), soft, {"x": module.span(scores)})
+        title = "use the softmax in place of the hard choice"
+        found = [Candidate(title, (*named, edit, *spelling.imports), safe=False)]
+        passing = None
+        if known and not named:
             passing = straight_through(module, one_hot, scores, spelling)
-            if passing is not None:
-                found.append(
-                    Candidate("choose forwards, pass the gradient backwards", passing, safe=False, keeps_value=True)
-                )
+        elif isinstance(scores, (ast.Name, ast.Attribute)) and isinstance(module.statement(one_hot), ast.Assign):
+            span, name = module.span(module.statement(one_hot)), free_name(module, one_hot, "soft")
+            hard = f"{name} + {spelling.op('stop_gradient')}($hard - {name})"
+            passing = (
+                Insert(span, "before", f"{name} = {soft.replace('$x', module.source(scores))}"),
+                ReplaceExpression(module.span(one_hot), hard, {"hard": module.span(one_hot)}),
+                *spelling.imports,
+            )
+        if passing is not None:
+            found.append(
+                Candidate("choose forwards, pass the gradient backwards", passing, safe=False, keeps_value=True)
+            )
         return found
 
     @staticmethod
     def _expected(module: Module, call: ast.Call, scores: ast.expr) -> list[Candidate]:
         """The position that is expected when the scores are taken as probabilities."""
         spelling = Spelling(module, call)
-        if not is_over_the_last_axis(module, call):
+        if not is_over_the_last_axis(module, call) or not is_float_cast(module, through_casts(module, call)):
             return []
         span = module.span(through_casts(module, call))
         text = expected_position(module, call, scores, "$x", spelling)
@@ -188,6 +197,15 @@ class Argmax(Rule):
         if within:
             edits += [Delete(module.span(module.statement(d.node))) for d in _needless(module, target, call)]
         return Candidate("use the cross entropy with the labels as the loss", tuple(edits), safe=False)
+
+
+def _taken_by(module: Module, value: ast.expr) -> ast.AST | None:
+    """What a value goes into, also through one name that nothing else reads."""
+    parent = module.parent(value)
+    if isinstance(parent, ast.Assign) and len(parent.targets) == 1 and isinstance(parent.targets[0], ast.Name):
+        uses = [use for d in module.reaching.bindings.get(parent.targets[0], []) for use in d.uses]
+        return module.parent(through_casts(module, uses[0])) if len(uses) == 1 else parent
+    return parent
 
 
 def _arithmetic_around(module: Module, use: ast.expr) -> ast.expr:
