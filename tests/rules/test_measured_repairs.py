@@ -355,3 +355,35 @@ def test_a_network_in_the_input_pipeline_moves_into_the_tape(prove: Prove) -> No
 
 def test_fixed_features_stay_in_the_input_pipeline(prove: Prove) -> None:
     assert not prove(PIPELINE.format(variables="head.trainable_variables")).changed
+
+
+SQUASHED = """
+import tensorflow as tf
+
+net = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(2)])
+limit = 2.5
+x = tf.random.normal([32, 3])
+
+def log_chance(x):
+    raw = net(x) + tf.random.normal([32, 2])
+    action = limit * tf.tanh(raw)
+    return tf.reduce_sum(-0.5 * raw**2 - tf.math.log(1.0 - {} + 1e-6), axis=1), action
+
+for _ in range(3):
+    with tf.GradientTape() as tape:
+        chance, action = log_chance(x)
+        loss = tf.reduce_mean(chance + action[:, 0])
+    gradients = tape.gradient(loss, net.trainable_variables)
+    net.trainable_variables[0].assign_sub(1e-3 * gradients[0])
+"""
+
+
+def test_log_of_a_scaled_action(prove: Prove) -> None:
+    text = repaired(prove(SQUASHED.format("tf.square(action)")))
+    assert "tf.math.log(1.0 - tf.square(tf.tanh(raw)) + 1e-6)" in text
+    assert "action = limit * tf.tanh(raw)" in text
+
+
+def test_log_of_an_action_before_it_is_scaled_is_left_alone(prove: Prove) -> None:
+    result = prove(SQUASHED.format("tf.square(action / limit)"))
+    assert not result.changed and not result.outcomes

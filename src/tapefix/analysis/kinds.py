@@ -53,6 +53,10 @@ class Kinds:
                 return kind
         if isinstance(node, (ast.Name, ast.Attribute)) and self._used_as_model(node):
             return "model"
+        if isinstance(node, ast.Name) and self.module.classes.is_self(node):
+            # `self(x)` in another method of a model.
+            owner = self.module.class_of(node)
+            return self.module.classes.kind(owner) if owner is not None else None
         return None
 
     def is_keras(self, node: ast.AST) -> bool:

@@ -146,10 +146,7 @@ class Objects:
         if definition.kind in ("function", "class", "import"):
             return [definition.node]
         if definition.kind == "parameter":
-            found = []
-            for argument in self.arguments_of(definition):
-                found += self.origins(argument, depth)
-            return found
+            return [made for argument in self.arguments_of(definition) for made in self.origins(argument, depth)]
         if definition.kind == "loop" and definition.value is not None:
             return self.members(definition.value, depth, definition.path)
         if definition.kind == "mutate":
@@ -282,6 +279,9 @@ class Objects:
                 if method is not None:
                     yield method
                     return
+        elif self.module.classes.is_self(func) and (owner := self.module.class_of(func)) is not None:
+            method = self.module.classes.forward_method(owner)
+            yield from [method] if method is not None else []
         for origin in self.origins(func, 8):
             if isinstance(origin, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                 yield origin

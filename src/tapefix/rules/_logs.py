@@ -20,6 +20,7 @@ from tapefix.rules._numeric import (
     measured_bad,
     measured_numeric,
     one_minus,
+    only_values_are_bad,
     other_bound,
     rebind,
     surely_matters,
@@ -59,7 +60,8 @@ def _risky_logs(module: Module) -> list[Risk]:
             operation == "log1p" and range_.low == float("-inf") and not measured_bad(module, call)
         ):
             continue
-        if range_.guarded and not (measured_numeric(module) and measured_bad(module, call)):
+        negative = range_.low < 0 and only_values_are_bad(module)
+        if range_.guarded and not negative and not (measured_numeric(module) and measured_bad(module, call)):
             continue
         risk = Risk(call, inner, range_)
         if worth_a_look(module) and not is_guarded_elsewhere(module, risk) and matters(module, call, inner):

@@ -56,6 +56,15 @@ def measured_numeric(module: Module) -> bool:
     )
 
 
+def only_values_are_bad(module: Module) -> bool:
+    """Has a run shown a loss that is NaN, though every gradient is a number, as the log of a negative number gives?"""
+    run = module.measured
+    if run is None or any(place.kind == "bad" for place in run.breaks):
+        return False
+    states = {source.state for gradient in run.gradients for source in gradient.sources}
+    return measured_numeric(module) and not states & {"nan", "inf"}
+
+
 def matters(module: Module, node: ast.expr, argument: ast.expr) -> bool:
     """May a gradient pass here: is the argument computed from something trainable, while gradients are recorded?"""
     if measured_bad(module, node):

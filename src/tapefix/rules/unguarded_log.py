@@ -9,6 +9,7 @@ from tapefix.findings import Candidate, Finding
 from tapefix.rules._deviations import scale_candidates
 from tapefix.rules._logs import TOKENS, clipped, inward, is_certain, log_space, risky_logs, softened
 from tapefix.rules._numeric import Risk, by_function, leader
+from tapefix.rules._squashed import unscaled
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class UnguardedLog(Rule):
 
     def _finding(self, module: Module, risks: list[Risk], certain: bool, inwards: list[Risk]) -> Finding:
         first = leader(module, risks)
-        candidates: list[Candidate | None] = [*scale_candidates(module, risks), clipped(module, risks)]
+        candidates: list[Candidate | None] = [unscaled(module, risks), *scale_candidates(module, risks)]
+        candidates.append(clipped(module, risks))
         if inwards:
             candidates.insert(0, log_space(module, inwards, "stay in log space, where nothing underflows"))
         candidates.append(softened(module, risks))
