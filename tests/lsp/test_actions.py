@@ -99,6 +99,32 @@ def test_ignoring_a_line(connect: CONNECT, line: str, ignored: str) -> None:
     assert editor.diagnosed(URI) == []
 
 
+LAST = """\
+import numpy as np
+import tensorflow as tf
+
+
+class Error(tf.keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return np.mean(y_pred - y_true)"""
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        ("Ignore TPF201 on this line", f"{LAST}  # tapefix: ignore[TPF201]"),
+        ("tapefix TPF201: use TensorFlow's functions (apply unproved)", LAST.replace("np.mean(", "tf.reduce_mean(")),
+    ],
+)
+def test_a_last_line_without_an_end(editor: Editor, title: str, text: str) -> None:
+    """What is added to it stays in it, and nothing comes after it."""
+    (found,) = editor.open(URI, LAST)
+    (action,) = [one for one in editor.actions(URI, found["range"]) if one["title"] == title]
+    editor.run(action)
+    assert editor.texts[URI] == text
+    assert editor.diagnosed(URI) == []
+
+
 def test_fix_all_applies_safe_repairs_by_setting_only(connect: CONNECT) -> None:
     editor = connect()
     editor.open(URI, BROKEN)

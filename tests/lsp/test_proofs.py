@@ -256,6 +256,18 @@ def test_a_notebook_is_proved_as_a_whole(editor: Editor) -> None:
     assert "kernel" in (editor.hover(cell(3), 1) or "")
 
 
+def test_a_cell_that_a_repair_leaves_empty(editor: Editor) -> None:
+    """It stays as a cell, so the text that comes back has a line more than the one that was proved."""
+    data, forward = FORWARD.split("\n")
+    open_notebook(editor, IMPORTS, MODEL, data, forward, STEP)
+    prove(editor, NOTEBOOK)
+    (message,) = editor.wait(lambda: editor.messages)
+    assert "1 verified repair applied" in message
+    assert editor.texts[cell(3)] == ""
+    assert editor.texts[cell(4)] == STEP.replace("tape:\n", "tape:\n    out = model(x)\n", 1)
+    assert "kernel" in (editor.hover(cell(4), 1) or "")
+
+
 @pytest.mark.parametrize("moment", ["importing", "running"])
 def test_a_killed_server_leaves_no_process(tmp_path: Path, moment: str) -> None:
     mark = str(tmp_path / "mark")

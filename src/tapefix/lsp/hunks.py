@@ -65,7 +65,8 @@ def _same(one: str, other: str) -> int:
 
 def _place(line: int, lines: list[str], offset: int) -> tuple[int, int]:
     for text in lines:
-        if offset < len(text):
+        # A last line without an end has its own last place, not one in a line below.
+        if offset < len(text) or (offset == len(text) and not text.endswith(("\n", "\r"))):
             break
         offset -= len(text)
         line += 1

@@ -39,6 +39,11 @@ class Lines:
             units += self._units(character)
         return position.line, len(text)
 
+    def offset(self, position: types.Position) -> int:
+        """The number of characters before an editor's position."""
+        line, column = self.place(position)
+        return sum(map(len, self.lines[:line])) + column
+
     def _units(self, text: str) -> int:
         if text.isascii():
             return len(text)
@@ -54,8 +59,4 @@ def changed(text: str, change: types.TextDocumentContentChangeEvent, encoding: t
     if not isinstance(change, types.TextDocumentContentChangePartial):
         return change.text
     lines = Lines(text, encoding)
-    first, column = lines.place(change.range.start)
-    last, end = lines.place(change.range.end)
-    before = "".join(lines.lines[:first]) + lines.lines[first][:column]
-    after = lines.lines[last][end:] + "".join(lines.lines[last + 1 :])
-    return before + change.text + after
+    return text[: lines.offset(change.range.start)] + change.text + text[lines.offset(change.range.end) :]

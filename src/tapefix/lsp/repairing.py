@@ -116,6 +116,9 @@ class Repairing:
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         result = await asyncio.shield(task)
         if result is not None:
+            edits = snapshot.edits(result.repaired)
+            if edits:
+                result = result._replace(repaired=snapshot.after(edits))
             document.proofs.add(result)
             analysis = server.checker.known(document)
             if analysis is not None and analysis.snapshot is snapshot:

@@ -125,3 +125,12 @@ class Snapshot:
                 new = "\n" + new.removesuffix("\n")
             found.append(Edit(self.documents[number], types.TextEdit(types.Range(first, last), new)))
         return found
+
+    def after(self, edits: Sequence[Edit]) -> str:
+        """The text that will be analysed once the edits are made. A cell that they leave empty is still a line."""
+        texts = {document.uri: document.text for document in self.documents}
+        lines = dict(zip(texts, self._lines, strict=True))
+        for (uri, _, _), edit in reversed(edits):  # from the end, so that the places before stay
+            start, end = lines[uri].offset(edit.range.start), lines[uri].offset(edit.range.end)
+            texts[uri] = texts[uri][:start] + edit.new_text + texts[uri][end:]
+        return texts[self.uri].removeprefix(_BOM) if self.uri in texts else join(texts.values()).text
