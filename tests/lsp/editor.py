@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 Json = dict[str, Any]
@@ -241,3 +243,13 @@ def settle(condition: Callable[[], Any], seconds: float = 10) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def marked(mark: str) -> list[str]:
+    """The processes that have a mark in their environment: the server, and all that it started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found

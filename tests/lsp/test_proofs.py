@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from tapefix.lsp.prover import Prover
 
 from .conftest import CONNECT
-from .editor import Editor, settle
+from .editor import Editor, marked, settle
 from .profiles import EMACS, NEOVIM, PLAIN, VSCODE, in_each_editor
 from .test_actions import PROVE, UNPROVED, take, titles
 from .test_notebooks import FORWARD, IMPORTS, MODEL, NOTEBOOK, STEP, cell, open_notebook
@@ -315,13 +314,3 @@ def test_the_end_of_the_editor_is_the_end_of_the_server(tmp_path: Path) -> None:
 
 def prove(editor: Editor, uri: str = URI) -> None:
     editor.ask("workspace/executeCommand", {"command": "tapefix.proveAndApply", "arguments": [uri]})
-
-
-def marked(mark: str) -> list[str]:
-    """The processes that have a mark in their environment: the server, and all that it started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes():
-                found.append(path.parent.name)
-    return found

@@ -14,9 +14,9 @@ import pytest
 from tapefix import __version__
 from tapefix.lsp.__main__ import main
 
-from .editor import Editor
+from .editor import Editor, marked
 from .profiles import VSCODE
-from .texts import BROKEN
+from .texts import BROKEN, HERE, URI
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +37,31 @@ def test_without_its_extra_it_says_how_to_get_it(package: str) -> None:
     ran = python(f"import sys; sys.modules[{package!r}] = None; import tapefix.lsp.__main__ as m; sys.exit(m.main([]))")
     assert ran.returncode == 2
     assert ran.stderr == f"tapefix-lsp needs {package}: python -m pip install 'tapefix[lsp]'\n"
+
+
+def test_without_a_command_nothing_is_run(tmp_path: Path) -> None:
+    """Opening, typing, hovering, asking for actions and saving start no process."""
+    mark = str(tmp_path / "mark")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tapefix.lsp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    editor = Editor(process.stdout, process.stdin, VSCODE)
+    editor.start()
+    editor.open(URI, BROKEN)
+    assert editor.actions(URI, HERE)
+    assert editor.actions(URI, HERE, ["source"])
+    editor.hover(URI, 5)
+    editor.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+    editor.rewrite(URI, BROKEN.replace("0.1", "0.2"))
+    assert editor.diagnosed(URI)
+    assert marked(mark) == [str(process.pid)]
+    editor.stop()
+    assert process.wait(20) == 0
 
 
 def test_the_command_line_imports_nothing_of_it() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..editor import settle
-from ..test_proofs import marked
+from ..editor import marked, settle
 from ..texts import BROKEN, REPAIRED
 from .driver import RealEditor
 
@@ -56,7 +55,6 @@ def test_a_repair_is_proved_while_the_user_types(editor: RealEditor, tmp_path: P
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("editor", ["emacs"], indirect=True)
 def test_a_proof_of_twelve_seconds_and_another_file_meanwhile(editor: RealEditor, tmp_path: Path) -> None:
     """Eglot gives requests up after ten."""
     path, other = tmp_path / "train.py", tmp_path / "other.py"
