@@ -16,7 +16,7 @@ from tapefix.rules._detour_edits import constant, edits_for
 from tapefix.rules._numpy_calls import replaced, translated_method
 from tapefix.rules._numpy_dtypes import data_casts
 from tapefix.rules._numpy_indices import picked
-from tapefix.rules._stores import rebound, stores
+from tapefix.rules._stores import assigned, rebound, stores
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -41,6 +41,7 @@ def followers(module: Module, *, certain: bool) -> list[Edit]:
     for node, into in stores(module, tensors):
         made = rebound(module, node, into) if module.function(node) in functions else None
         edits += [made] if made is not None else []
+    edits += assigned(module, handled)
     edits += _likes(module, tensors)
     data = list(data_casts(module, handled))
     arrays = {e.parts["call"] for e in data if isinstance(e, ReplaceExpression) and "call" in e.parts}

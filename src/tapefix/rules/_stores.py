@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from tapefix.analysis.scopes import Def
 from tapefix.codemods.edits import ReplaceStatement
-from tapefix.findings import Span
+from tapefix.rules._new_part import Made, with_part
 from tapefix.rules._numpy_calls import spelled
 
 if TYPE_CHECKING:
     from tapefix.analysis.flow import Vertex
     from tapefix.analysis.module import Module
+
+
+_ASSIGNS = {"assign": "$v", "assign_add": "{} + $v", "assign_sub": "{} - $v"}
 
 
 def stores(module: Module, tensors: set[Vertex]) -> Iterator[tuple[ast.Subscript, list[Def]]]:
@@ -54,38 +57,56 @@ def _roots(stored: Def) -> list[Def]:
 
 
 def rebound(module: Module, node: ast.Subscript, into: list[Def]) -> ReplaceStatement | None:
-    """`x[n:] = 0`, `x[:n] = 0` and `x[x > 1] = 0` as a new value of x; None where that is something else."""
+    """`x[n:] = v`, `x[:, 0] = v` and `x[x > 1] = 0` as a new value of x; None where that is something else."""
     statement = module.statement(node)
     if (
         not isinstance(statement, ast.Assign)
         or statement.targets != [node]
         or not isinstance(node.value, ast.Name)
-        or not isinstance(statement.value, (ast.Constant, ast.UnaryOp))
         or not all(_is_own(module, d) for d in into)
     ):
         return None
     x, index = node.value.id, node.slice
-    parts: dict[str, Span] = {"v": module.span(statement.value)}
-    zero = isinstance(statement.value, ast.Constant) and statement.value.value == 0
-
-    def filled(part: str) -> str:
-        return (
-            f"{spelled(module, 'tf.zeros_like')}({part})" if zero else f"$v * {spelled(module, 'tf.ones_like')}({part})"
-        )
-
-    if isinstance(index, ast.Slice) and index.step is None and (index.lower is None) != (index.upper is None):
-        edge = index.lower or index.upper
-        assert edge is not None
-        parts["n"] = module.span(edge)
-        pieces = [f"{x}[:$n]", filled(f"{x}[$n:]")] if index.upper is None else [filled(f"{x}[:$n]"), f"{x}[$n:]"]
-        text = f"{spelled(module, 'tf.concat')}([{', '.join(pieces)}], axis=0)"
-    elif isinstance(index, ast.Compare):
-        parts["m"] = module.span(index)
-        text = f"{spelled(module, 'tf.where')}($m, {filled(x)}, {x})"
+    if isinstance(index, ast.Compare):
+        if not isinstance(statement.value, (ast.Constant, ast.UnaryOp)):
+            return None
+        parts = {"v": module.span(statement.value), "m": module.span(index)}
+        zero = isinstance(statement.value, ast.Constant) and statement.value.value == 0
+        like = spelled(module, "tf.zeros_like" if zero else "tf.ones_like")
+        text = f"{spelled(module, 'tf.where')}($m, {'' if zero else '$v * '}{like}({x}), {x})"
+        made: Made | None = (text, {name: span for name, span in parts.items() if f"${name}" in text})
     else:
-        return None
-    used = {name: span for name, span in parts.items() if f"${name}" in text}
-    return ReplaceStatement(module.span(statement), f"{x} = {text}", used)
+        made = with_part(module, x, index, statement.value) if _is_one_place(module, index) else None
+    return ReplaceStatement(module.span(statement), f"{x} = {made[0]}", made[1]) if made is not None else None
+
+
+def assigned(module: Module, handled: set[ast.expr]) -> Iterator[ReplaceStatement]:
+    """`u[:, 0].assign(v)` of a variable that was made of a tensor, and is that tensor now."""
+    for call in module.calls:
+        func, statement = call.func, module.statement(call)
+        if not isinstance(func, ast.Attribute) or not isinstance(statement, ast.Expr) or statement.value is not call:
+            continue
+        place = func.value.value if isinstance(func.value, ast.Subscript) else func.value
+        if not isinstance(place, ast.Name) or len(call.args) != 1:
+            continue
+        made = [d for definition in module.definitions(place) for d in (definition, *_roots(definition))]
+        if not any(d.value in handled for d in made):
+            continue
+        span, parts = module.span(statement), {"v": module.span(call.args[0])}
+        if isinstance(func.value, ast.Subscript):
+            new = with_part(module, place.id, func.value.slice, call.args[0]) if func.attr == "assign" else None
+            if new is not None:
+                yield ReplaceStatement(span, f"{place.id} = {new[0]}", new[1])
+        elif func.attr in _ASSIGNS:
+            yield ReplaceStatement(span, f"{place.id} = {_ASSIGNS[func.attr].format(place.id)}", parts)
+
+
+def _is_one_place(module: Module, index: ast.expr) -> bool:
+    """Slices and numbers; a name may be an array of positions."""
+    items = index.elts if isinstance(index, ast.Tuple) else [index]
+    return all(
+        isinstance(item, (ast.Slice, ast.UnaryOp)) or module.ranges.of(item).constant is not None for item in items
+    )
 
 
 def _is_own(module: Module, definition: Def) -> bool:

@@ -169,7 +169,13 @@ class VariableNotTrained(Rule):
     def _is_made_of_networks(self, module: Module, made: ast.Call) -> bool:
         """`Model(scan, masked(generator(scan)))`: the weights are those of networks that are trained by themselves."""
         behind = module.flow.backward([*made.args, *[k.value for k in made.keywords]])
-        return any(isinstance(v, ast.Call) and module.kinds.of(v.func) == "model" for v in behind)
+        inner = {
+            module.objects.made_at(v.func)
+            for v in behind
+            if isinstance(v, ast.Call) and module.kinds.of(v.func) == "model"
+        }
+        lists = [n for n in module.all(ast.Attribute) if n.attr in VARIABLE_LISTS] if inner else []  # type: ignore[attr-defined]
+        return any(module.objects.made_at(node.value) in inner - {None} for node in lists)  # type: ignore[attr-defined]
 
     def _is_used_elsewhere(self, module: Module, made: Made, forward: list[ast.Call]) -> bool:
         """Is it trained, frozen, loaded, copied, or part of another model: anything but called?"""
