@@ -247,6 +247,18 @@ def test_code_is_run_on_save_only_where_the_setting_says_so(connect: CONNECT) ->
     assert not editor.progress
 
 
+def test_a_save_breaks_off_the_proof_of_the_save_before(connect: CONNECT) -> None:
+    editor = connect(options={"verify": "onSave"})
+    editor.open(URI, SLOW.replace("sleep(1.5)", "sleep(30)"))
+    editor.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+    editor.wait(lambda: any("running" in str(step["value"].get("message")) for step in editor.progress))
+    editor.rewrite(URI, BROKEN)
+    editor.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+    started = time.monotonic()
+    assert settle(lambda: "(verified: " in titles(editor)[0], 25), time.monotonic() - started
+    assert sum(step["value"]["kind"] == "end" for step in editor.progress) == 2
+
+
 def test_a_notebook_is_proved_as_a_whole(editor: Editor) -> None:
     open_notebook(editor, "%pip install x\n" + IMPORTS, MODEL, FORWARD, STEP)
     prove(editor, NOTEBOOK)

@@ -37,12 +37,14 @@ class Repairing:
     def __init__(self, server: TapefixServer) -> None:
         self._server = server
         self._under_way: dict[tuple[str, str], asyncio.Task[FileResult | None]] = {}
+        self._on_save: dict[str, asyncio.Task[FileResult | None]] = {}
 
     async def prove_and_apply(self, document: Open) -> None:
         """Apply what a run has verified, to the version that it was verified for."""
         self._allow()
         for number in range(TRIES):
             snapshot = await self._settled(document) if number else document.snapshot
+            self._on_save.pop(document.uri, None)  # what is commanded now is not for a save to break off
             result = await self._proved(document, snapshot, number)
             if result is None or self._server.documents.get(document.uri) is not document:
                 return
@@ -72,7 +74,14 @@ class Repairing:
     async def prove_only(self, document: Open) -> None:
         """Prove without applying, so that diagnostics, titles and hovers tell what is measured."""
         snapshot = document.snapshot
-        if document.proofs.of(snapshot.text) is None:
+        task = self._under_way.get((document.uri, snapshot.text))
+        before = self._on_save.get(document.uri)
+        if before is not None and before is not task:
+            # Saved again: nobody waits for what the older text does, and proofs would pile up.
+            before.cancel()
+            del self._on_save[document.uri]
+        if task is None and document.proofs.of(snapshot.text) is None:
+            self._on_save[document.uri] = self._begin(document, snapshot, 0)
             await self._proved(document, snapshot, 0)
 
     async def measure(self, document: Open) -> None:
@@ -101,6 +110,20 @@ class Repairing:
     async def _proved(self, document: Open, snapshot: Snapshot, number: int) -> FileResult | None:
         """The result for a snapshot, remembered and published; None where the user cancelled."""
         server = self._server
+        result = await asyncio.shield(self._begin(document, snapshot, number))
+        if result is not None:
+            edits = snapshot.edits(result.repaired)
+            if edits:
+                result = result._replace(repaired=snapshot.after(edits))
+            document.proofs.add(result)
+            analysis = server.checker.known(document)
+            if analysis is not None and analysis.snapshot is snapshot:
+                server.publish(document, analysis)
+        return result
+
+    def _begin(self, document: Open, snapshot: Snapshot, number: int) -> asyncio.Task[FileResult | None]:
+        """The proof of a snapshot, begun now or under way."""
+        server = self._server
         key = (document.uri, snapshot.text)
         task = self._under_way.get(key)
         if task is None:
@@ -114,16 +137,7 @@ class Repairing:
             task = asyncio.get_running_loop().create_task(self._work(title, run, snapshot))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        result = await asyncio.shield(task)
-        if result is not None:
-            edits = snapshot.edits(result.repaired)
-            if edits:
-                result = result._replace(repaired=snapshot.after(edits))
-            document.proofs.add(result)
-            analysis = server.checker.known(document)
-            if analysis is not None and analysis.snapshot is snapshot:
-                server.publish(document, analysis)
-        return result
+        return task
 
     async def _work(
         self, title: str, run: Callable[[Path, Progress], Coroutine[Any, Any, FileResult]], snapshot: Snapshot
