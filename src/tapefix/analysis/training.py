@@ -156,7 +156,8 @@ class Training:
                 found += [method] if method is not None else []
         for call in self.module.calls:
             for keyword in call.keywords:
-                if keyword.arg in REGULARIZED:
+                # Of what a key of settings holds, any value may be meant.
+                if keyword.arg in REGULARIZED and not isinstance(keyword.value, ast.Subscript):
                     origins = self.objects.origins(keyword.value)
                     found += [o for o in origins if isinstance(o, (ast.FunctionDef, ast.Lambda)) and o not in found]
         return found

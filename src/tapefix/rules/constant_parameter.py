@@ -219,7 +219,10 @@ class ConstantParameter(Rule):
         """Does an optimiser get it: in `apply_gradients(zip(grads, [w]))` or `[(g, w)]`?"""
         wanted = {ast.unparse(item), ast.unparse(gradient.sources)}
         for call in module.calls:
-            if isinstance(call.func, ast.Attribute) and call.func.attr in ("apply_gradients", "apply"):
+            func = call.func
+            if isinstance(func, ast.Attribute) and (
+                func.attr == "apply_gradients" or (func.attr == "apply" and module.kinds.of(func.value) == "optimizer")
+            ):
                 inside = [
                     n for a in call.args for n in ast.walk(a) if isinstance(n, (ast.Name, ast.Attribute, ast.List))
                 ]
@@ -229,6 +232,7 @@ class ConstantParameter(Rule):
             if (
                 module.call_name(call) == "zip"
                 and isinstance(module.parent(call), ast.For)
+                and module.function(call) is module.function(gradient.call)
                 and any(ast.unparse(a) in wanted for a in call.args)
             ):
                 return True

@@ -104,8 +104,12 @@ class SourceOffPath(Rule):
         if not isinstance(origin, ast.Name) or not all(self._only_asked_for(module, use) for use in definition.uses):
             return None
         behind = module.flow.backward([gradient.target])
-        if definition in behind or not set(module.definitions(origin)) & behind:
+        whole = set(module.definitions(origin))
+        if definition in behind or not whole & behind:
             return None
+        read = [use for d in whole for use in d.uses if use is not origin and use in behind]
+        if read and all(isinstance(module.parent(use), ast.Subscript) for use in read):
+            return None  # another part of it: it may be a list of outputs
         return Derived(item, definition, value, origin)
 
     def _only_asked_for(self, module: Module, use: ast.AST) -> bool:
