@@ -72,6 +72,9 @@ _ACTIVATIONS: dict[str, Range] = {
 }  # fmt: skip
 
 
+_TESTS = {"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"}
+
+
 class Ranges:
     """Answers for one module."""
 
@@ -331,9 +334,27 @@ class Ranges:
     def _where(self, node: ast.Call) -> Range:
         taken, other = self.of(node.args[1]), self.of(node.args[2])
         # `where(x > 0, x, 1.0)` is the guard itself: the condition keeps out what the constant replaces.
-        guard = (taken.positive and taken.high < INF) or (other.positive and other.high < INF)
+        guard = any(
+            harmless.positive and harmless.high < INF and not self._tests_another(node.args[0], value)
+            for harmless, value in ((taken, node.args[2]), (other, node.args[1]))
+        )
         joined = union([taken, other])
         return joined._replace(guarded=True) if guard else joined
+
+    def _tests_another(self, condition: ast.expr, value: ast.expr) -> bool:
+        """`equal(labels, 1)` does not keep what is wrong out of the predictions; of a mask nobody knows."""
+        near = [condition, *self._made_of(condition)]
+        tests = any(isinstance(n, ast.Compare) or self.module.op(n) in _TESTS for n in near)
+        return tests and not self._named(condition) & self._named(value)
+
+    def _named(self, node: ast.expr) -> set[Def]:
+        """The names in an expression, and in what these were given."""
+        parts = [n for one in (node, *self._made_of(node)) for n in ast.walk(one) if isinstance(n, ast.Name)]
+        return {d for name in parts for d in self.module.definitions(name) if d.kind != "import"}
+
+    def _made_of(self, node: ast.expr) -> list[ast.expr]:
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        return [d.value for name in names for d in self.module.definitions(name) if d.value is not None]
 
 
 def _is_axis(call: ast.Call, operation: str) -> bool:

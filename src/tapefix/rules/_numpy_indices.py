@@ -85,19 +85,25 @@ def _may_be_positions(module: Module, node: ast.expr, depth: int = 4) -> bool:
         return not _MASK.search(ast.unparse(node.value))
     if isinstance(node, ast.Call):
         return module.op(node) in ("cast", "stop_gradient", "squeeze", "reshape") and bool(node.args)
-    if not isinstance(node, ast.Name) or len(node.id) < 3 or _MASK.search(node.id) or not depth:
+    if not isinstance(node, ast.Name) or _MASK.search(node.id) or not depth:
         return False
     found = module.definitions(node)
     return bool(found) and all(_may_hold_positions(module, d, depth - 1) for d in found)
 
 
 def _may_hold_positions(module: Module, definition: Def, depth: int) -> bool:
-    if definition.path or definition.value is None:
-        given = module.objects.arguments_of(definition) if definition.kind == "parameter" else []
-        return definition.kind == "parameter" and all(_may_be_positions(module, value, depth) for value in given)
+    value, path = definition.value, definition.path
+    while path and isinstance(value, (ast.Tuple, ast.List)) and path[0] < len(value.elts):
+        value, path = value.elts[path[0]], path[1:]
+    if definition.kind == "parameter":
+        given = module.objects.arguments_of(definition)
+        # A letter is one position, as a rule.
+        return bool(given or len(definition.name) > 2) and all(_may_be_positions(module, v, depth) for v in given)
+    if value is None or path or definition.kind not in ("assign", "loop"):
+        return False
     if definition.kind == "loop":
-        return module.call_name(definition.value) not in ("range", "enumerate", "zip")
-    return definition.kind == "assign" and _may_be_positions(module, definition.value, depth)
+        return len(definition.name) > 2 and module.call_name(value) not in ("range", "enumerate", "zip")
+    return _may_be_positions(module, value, depth)
 
 
 def _is_container(module: Module, node: ast.expr) -> bool:
