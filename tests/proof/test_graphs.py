@@ -124,6 +124,23 @@ def test_types(run: Runner, dtype: str, values: str, state: tuple[str, float]) -
     assert (second.state, second.size) == ("ok", 2.0)
 
 
+def test_gradients_of_unknown_rank_and_of_rows(run: Runner) -> None:
+    result = run(
+        """
+        table = tf.Variable([[1.0, 1.0], [1.0, 1.0]], name="table")
+
+        @tf.function(input_signature=[tf.TensorSpec(None)])
+        def step(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(-7.0 * x) + tf.reduce_sum(3.0 * tf.gather(table, [1]))
+            tape.gradient(loss, [x, table])
+        step(tf.ones([2, 3, 4]))
+        """
+    )
+    assert [(s.state, s.size) for s in result.gradients[0].sources] == [("ok", 7.0), ("ok", 3.0)]
+
+
 def test_function_can_be_saved(run: Runner) -> None:
     result = run(
         """

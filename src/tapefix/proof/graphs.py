@@ -75,7 +75,9 @@ class Graphs:
         """Measure in the graph that is being built; `take` gets the numbers. The op that something must depend on."""
         values = [number for number in map(self._mean, targets) if number is not None]
         total = [self._sum([self._double(value) for value in values])] if len(values) > 1 else values
-        numbers = [*total, *map(self._size, gradients)]
+        ranks = {gradient.shape.rank for gradient in gradients} - {None}
+        axes = {rank: self._constant([*range(rank)], self._tf.int32) for rank in ranks}
+        numbers = [*total, *(self._size(gradient, axes) for gradient in gradients)]
         kind = self._tf.float32 if {number.dtype for number in numbers} <= {self._tf.float32} else self._tf.float64
         mark = self._constant(len(self._takers), kind)
         self._takers.append((bool(values), len(gradients), take))
@@ -91,15 +93,14 @@ class Graphs:
         kind = gradient.dtype
         return bool(kind.is_floating or kind.is_complex or kind.is_integer or kind.is_bool)
 
-    def _size(self, gradient: Any) -> Any:
+    def _size(self, gradient: Any, axes: dict[int, Any]) -> Any:
         """The largest absolute value; not a number where one of them is none."""
         if gradient.dtype.is_complex:
             gradient = self._magnitude(gradient)
         elif not gradient.dtype.is_floating:
             gradient = self._double(gradient)
-        rank = gradient.shape.rank
-        axes = self._range(self._rank(gradient)) if rank is None else self._constant([*range(rank)], self._tf.int32)
-        return self._max(self._abs(gradient), axes)
+        known = axes.get(gradient.shape.rank)
+        return self._max(self._abs(gradient), self._range(self._rank(gradient)) if known is None else known)
 
     def _mean(self, target: Any) -> Any:
         """The mean of a part of the target; None where it is not a number."""
