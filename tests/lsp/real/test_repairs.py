@@ -66,14 +66,16 @@ def test_a_proof_of_twelve_seconds_and_another_file_meanwhile(editor: RealEditor
 
 
 @pytest.mark.tensorflow
-def test_an_editor_that_is_killed_during_a_proof_leaves_no_process(editor: RealEditor, tmp_path: Path) -> None:
-    path, mark = tmp_path / "train.py", str(tmp_path / "mark")
+def test_an_editor_that_is_killed_during_a_proof_leaves_nothing(editor: RealEditor, tmp_path: Path) -> None:
+    path, mark, temporary = tmp_path / "train.py", str(tmp_path / "mark"), tmp_path / "t"
     path.write_text(slow(600))
+    temporary.mkdir()
     steps = [["open", str(path)], ["take", 8, PROVE], ["pause", 600]]
-    process = editor.start(steps, tmp_path, TAPEFIX_TEST_MARK=mark)
+    process = editor.start(steps, tmp_path, TAPEFIX_TEST_MARK=mark, TMPDIR=str(temporary))
     # The editor, the server, the fork server, and the runs.
-    assert settle(lambda: len(marked(mark)) > 3 or process.poll() is not None, 60)
+    assert settle(lambda: len(marked(mark)) > 3 and list(temporary.glob("tapefix*/run-*")), 60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert settle(lambda: not marked(mark), 40), marked(mark)
+    assert not list(temporary.glob("tapefix*"))
     assert path.read_text() == slow(600)
