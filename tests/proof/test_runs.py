@@ -230,6 +230,7 @@ def wait_until_gone(marker: str, seconds: float = 6) -> list[int]:
     return alive(marker)
 
 
+MARKER = f"98765.{os.getpid()}"  # seconds to sleep, which no other run of the tests sleeps
 STRAY = """
 import os, subprocess, time
 subprocess.Popen(["sleep", "{marker}"], start_new_session=True)
@@ -247,7 +248,7 @@ time.sleep({wait})
 @linux_only
 @pytest.mark.parametrize("wait", [0.3, 60])
 def test_no_descendant_outlives_its_run(run: Runner, wait: float) -> None:
-    marker = f"98765.{int(wait)}"
+    marker = f"{MARKER}{int(wait)}"
     result = run(STRAY.format(marker=marker, wait=wait), timeout=1)
     assert result.end == ("finished" if wait < 1 else "timeout")
     assert wait_until_gone(marker) == []
@@ -273,13 +274,13 @@ def test_two_at_a_time_and_all_are_answered(fork_server: ForkServer, tmp_path: P
 def test_close_leaves_nothing(tmp_path: Path) -> None:
     server = ForkServer(sys.executable, temp=tmp_path)
     server.wait_ready()
-    future = server.submit(RunRequest(tmp_path / "a.py", source(STRAY.format(marker="98765.7", wait=60))))
-    while len(alive("98765.7")) < 2:
+    future = server.submit(RunRequest(tmp_path / "a.py", source(STRAY.format(marker=f"{MARKER}7", wait=60))))
+    while len(alive(f"{MARKER}7")) < 2:
         time.sleep(0.02)
     server.close()
     server.close()
     assert future.result(5).end == "died"
-    assert wait_until_gone("98765.7") == []
+    assert wait_until_gone(f"{MARKER}7") == []
     assert wait_until_gone(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
     assert server.submit(RunRequest(tmp_path / "a.py", b"")).result().end == "died"
@@ -294,16 +295,16 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
         from pathlib import Path
         from tapefix.proof.client import ForkServer, RunRequest
         server = ForkServer(sys.executable, temp=Path({str(tmp_path)!r}))
-        server.submit(RunRequest(Path("a.py"), {STRAY.format(marker="98765.8", wait=60)!r}.encode()))
+        server.submit(RunRequest(Path("a.py"), {STRAY.format(marker=MARKER + "8", wait=60)!r}.encode()))
         time.sleep(60)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path)
-    while len(alive("98765.8")) < 2:
+    while len(alive(f"{MARKER}8")) < 3:  # the parent's text has it, too
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert wait_until_gone("98765.8") == []
+    assert wait_until_gone(f"{MARKER}8") == []
     assert wait_until_gone(str(tmp_path)) == []
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("tapefix")] == []
 

@@ -71,8 +71,11 @@ class Server:
         finally:
             for child in list(self._children.values()):
                 self._kill(child)
+            for pid in self._children:  # what still ends may still write, and a folder that fills is not removed
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
             self._kill_strays(None)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove(Path(self._folder))
 
     def _requests(self) -> None:
         data = os.read(0, 1 << 16)
