@@ -124,3 +124,28 @@ def test_none_in_some_steps_only_is_no_problem() -> None:
     alternating = run([source("left"), source("right", "none")], [source("left", "none"), source("right")])
     assert problems(alternating) == ()
     assert [p.subject for p in problems(NONE)] == ["kernel"]
+
+
+def numbered(name: str, width: int, state: str = "ok") -> Source:
+    return Source(name, (width, 1), "keras", state, 1.0 if state == "ok" else None)
+
+
+def test_a_variable_that_has_another_number_is_the_same() -> None:
+    """Layers that are made elsewhere shift the numbers in Keras' names."""
+    before = run([numbered("net/dense/kernel", 8), numbered("net/dense_1/kernel", 3, "none")])
+    after = run([numbered("net/dense_4/kernel", 8), numbered("net/dense_2/kernel", 3)])
+    assert verdict(before, after) is Verdict.VERIFIED
+
+
+def test_a_variable_of_another_shape_or_layer_is_another() -> None:
+    before = run([numbered("net/dense/kernel", 8), numbered("net/dense_1/kernel", 3, "none")])
+    for other in (numbered("net/dense_4/kernel", 5), numbered("net/conv_4/kernel", 8)):
+        assert verdict(before, run([other, numbered("net/dense_1/kernel", 3)])) is Verdict.REFUTED
+
+
+def test_a_new_number_alone_is_no_variable_that_is_trained_now() -> None:
+    old = [Variable("net/dense/kernel", (8, 1), "keras", 3, True, True, True)]
+    new = [Variable("net/dense_4/kernel", (8, 1), "keras", 3, True, True, True)]
+    before = run([numbered("net/dense/kernel", 8)], variables=tuple(old))
+    after = run([numbered("net/dense_4/kernel", 8)], variables=tuple(new))
+    assert verdict(before, after, trains_more=True) is Verdict.REFUTED

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tapefix.outcome import Row
+from tapefix.proof.renames import as_before
 from tapefix.proof.run import Run, Source
 from tapefix.proof.verdict import first_values
 
@@ -14,7 +15,7 @@ _WORDS = {"none": "None", "nan": "NaN", "inf": "Inf", "zero": "0"}
 
 def rows(before: Sequence[Run], after: Sequence[Run]) -> tuple[Row, ...]:
     """The table; `after` is () where only one text was run. The last row is the loss at the first step."""
-    old, new = _by_name(before), _by_name(after)
+    old, new = _by_name(before), _by_name(as_before(before, after))
     found = []
     for name in {**old, **new}:
         sources = old.get(name) or new[name]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tapefix.outcome import Verdict
+from tapefix.proof.renames import as_before
 from tapefix.proof.run import Gradient, Run
 
 _BAD = ("none", "nan", "inf")
@@ -155,6 +156,7 @@ def judge(before: Sequence[Run], after: Sequence[Run], promise: Promise) -> tupl
         if reason is not None:
             same = unmeasurable(before[0]) is not None
             return (Verdict.UNVERIFIED if same else Verdict.REFUTED), reason
+    after = as_before(before, after)
     unknown = _not_exercised(before)
     broken = [problem for run in before for problem in problems(run)]
     left = [problem for run in after for problem in strict_problems(run)]

@@ -25,7 +25,17 @@ def is_starved(module: Module, gradient: GradientCall) -> bool:
         if gradient.call.lineno <= one.line <= last
         for source in one.sources
     }
-    return states == {"none"}
+    return states == {"none"} or _fails_at_optimizer(module, gradient)
+
+
+def _fails_at_optimizer(module: Module, gradient: GradientCall) -> bool:
+    """Has the run failed where the gradients are applied, to other variables than they were asked for?"""
+    failure = module.measured.failure if module.measured is not None else None
+    asked = module.source(gradient.sources)
+    return failure is not None and any(
+        other.lineno <= failure.line <= (other.end_lineno or other.lineno) and module.source(other) != asked
+        for other in _zipped_with(module, gradient)
+    )
 
 
 def candidates(module: Module, gradient: GradientCall, tape: Tape) -> Iterator[Candidate]:

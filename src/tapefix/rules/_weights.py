@@ -151,6 +151,9 @@ def as_variable(module: Module, node: ast.expr) -> tuple[Edit, ...]:
                 *imports,
             )
         return (ReplaceExpression(module.span(node), f"{tf}.Variable({text})"), *imports)
+    number = _as_float(node, typed=False)
+    if number is not None:
+        return (ReplaceExpression(module.span(node), f"{tf}.Variable({number})"), *imports)
     return (ReplaceExpression(module.span(node), f"{tf}.Variable($value)", {"value": module.span(node)}), *imports)
 
 

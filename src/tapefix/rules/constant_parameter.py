@@ -176,6 +176,9 @@ class ConstantParameter(Rule):
 
     def _is_constant(self, module: Module, node: ast.expr) -> bool:
         name = module.call_name(node)
+        number = node.operand if isinstance(node, ast.UnaryOp) else node
+        if isinstance(number, ast.Constant) and type(number.value) in (int, float):
+            return True
         return name in _CONSTANTS or (is_random(module, node) and name != "tf.Variable")
 
     def _is_watched(self, module: Module, gradient: GradientCall, item: ast.expr) -> bool:

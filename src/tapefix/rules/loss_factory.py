@@ -160,6 +160,8 @@ class LossFactory(Rule):
         if not module.tapes.around(call) and not module.training.is_recorded(call):
             return
         made = module.source(call.func)
+        named = self._named_class(module, call.func)
+        title = f"make the object, then call it: {made}()(...)" if named is None else f"let {made} be an object"
         yield self.finding(
             module,
             call,
@@ -167,12 +169,22 @@ class LossFactory(Rule):
             label="a loss object, not a loss",
             candidates=[
                 Candidate(
-                    f"make the object, then call it: {made}()(...)",
-                    (ReplaceExpression(module.span(call.func), f"{made}()"),),
+                    title,
+                    (ReplaceExpression(module.span(named or call.func), f"{module.source(named or call.func)}()"),),
                     keeps_value=False,
                 )
             ],
         )
+
+    @staticmethod
+    def _named_class(module: Module, func: ast.expr) -> ast.expr | None:
+        """The class in `loss_object = MeanSquaredError`, where each use of the name is a call with two values."""
+        definitions = module.definitions(func) if isinstance(func, ast.Name) else []
+        if len(definitions) != 1 or definitions[0].kind != "assign" or definitions[0].path:
+            return None
+        calls = [module.parent(use) for use in definitions[0].uses]
+        plain = all(isinstance(c, ast.Call) and len(c.args) == 2 and not c.keywords for c in calls)
+        return definitions[0].value if plain else None
 
     def _factory_called(self, module: Module, call: ast.Call) -> Iterator[Finding]:
         """`focal_loss(y, prediction)` in a tape, where `focal_loss(gamma=2.0)` returns the loss function."""

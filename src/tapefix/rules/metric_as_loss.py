@@ -36,7 +36,14 @@ _FUNCTIONS: dict[str, str | None] = {
     "top_k_categorical_accuracy": "categorical_crossentropy",
     "sparse_top_k_categorical_accuracy": "sparse_categorical_crossentropy",
 }  # fmt: skip
-_STRINGS = {**_FUNCTIONS, "accuracy": None, "acc": None}
+# Names that Keras knows for metrics only: as a loss they fail.
+_UNKNOWN = ("accuracy", "acc")
+_STRINGS = {**_FUNCTIONS, **dict.fromkeys(_UNKNOWN)}
+# The losses for what the last layer gives; which of them the labels say.
+_OF_ACTIVATION = {
+    "softmax": ("categorical_crossentropy", "sparse_categorical_crossentropy"),
+    "sigmoid": ("binary_crossentropy",),
+}
 
 
 class MetricAsLoss(Rule):
@@ -61,7 +68,8 @@ class MetricAsLoss(Rule):
 
     Fix safety:
         Unsafe where the metric counts: the cross entropy is another value than the accuracy; it is what an accuracy
-        is trained by. Safe where a loss has the same name.
+        is trained by. Safe where a loss has the same name, and where `"accuracy"` stands for a loss, which Keras does
+        not know: the cross entropy that fits the last layer.
     """
 
     code = "TPF306"
@@ -147,6 +155,8 @@ class MetricAsLoss(Rule):
 
     @staticmethod
     def _candidates(module: Module, place: ast.expr, maker: ast.expr, kind: str) -> list[Candidate]:
+        if isinstance(maker, ast.Constant) and kind in _UNKNOWN:
+            return _for_activation(module, maker)
         loss = _CLASSES.get(kind) or _STRINGS.get(kind)
         if loss is None:
             return []
@@ -170,6 +180,24 @@ class MetricAsLoss(Rule):
         else:
             return []
         return [Candidate(title, tuple(edits), safe=False)]
+
+
+def _for_activation(module: Module, name: ast.Constant) -> list[Candidate]:
+    """The cross entropies that fit the last layer of the model that is compiled with `loss="accuracy"`."""
+    call = next((above for above in module.ancestors(name) if isinstance(above, ast.Call)), None)
+    model = call.func.value if call is not None and isinstance(call.func, ast.Attribute) else None
+    layers = module.layers.outputs(model) if model is not None else []
+    losses = _OF_ACTIVATION.get(module.layers.activation(layers[0]), ()) if len(layers) == 1 else ()
+    quote = module.source(name)[:1]
+    return [
+        Candidate(
+            f"train with {loss}",
+            (ReplaceExpression(module.span(name), f"{quote}{loss}{quote}"),),
+            keeps_value=False,
+            needs_proof=len(losses) > 1,
+        )
+        for loss in losses
+    ]
 
 
 def _class_kind(module: Module, origin: ast.AST) -> str | None:

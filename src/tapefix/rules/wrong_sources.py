@@ -246,7 +246,8 @@ class WrongSources(Rule):
             yield self.finding(
                 module,
                 gradient.sources,
-                f"The loss depends on none of `{module.source(gradient.sources)}`, as the run shows.",
+                f"Gradients are asked for `{module.source(gradient.sources)}`, but the optimiser or the loss has other "
+                "variables, as the run shows.",
                 label="another model's variables",
                 candidates=found,
                 certain=False,
