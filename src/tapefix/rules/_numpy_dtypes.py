@@ -120,7 +120,7 @@ def _back_to_arrays(module: Module, site: ast.Call, function: ast.AST) -> Iterat
 def _parameters(module: Module, node: ast.expr) -> Iterator[Def]:
     """The parameters of its own function that a value is computed from, by names."""
     seen: set[Def] = set()
-    queue = [d for n in ast.walk(node) if isinstance(n, ast.Name) for d in module.definitions(n)]
+    queue = [d for n in _computed_with(node) for d in module.definitions(n)]
     function = module.function(node)
     while queue:
         definition = queue.pop()
@@ -130,7 +130,16 @@ def _parameters(module: Module, node: ast.expr) -> Iterator[Def]:
         if definition.kind == "parameter":
             yield definition
         elif definition.value is not None:
-            queue += [d for n in ast.walk(definition.value) if isinstance(n, ast.Name) for d in module.definitions(n)]
+            queue += [d for n in _computed_with(definition.value) for d in module.definitions(n)]
+
+
+def _computed_with(node: ast.AST) -> Iterator[ast.Name]:
+    """The names in an expression, but for those that say a position only: `i` of `x[i]`."""
+    if isinstance(node, ast.Name):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(node, ast.Subscript) and child is node.slice):
+            yield from _computed_with(child)
 
 
 def float64(module: Module, node: ast.AST, depth: int = 8) -> bool:
