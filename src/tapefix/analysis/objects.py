@@ -236,6 +236,12 @@ class Objects:
             for definition in self.module.definitions(node.func):
                 if definition.kind == "class":
                     return definition.node  # type: ignore[return-value]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            # Scaler().fit(data), where fit returns self
+            owner = self.instance_class(node.func.value)
+            method = self.module.classes.method(owner, node.func.attr) if owner is not None else None
+            returned = self.returns.get(method, []) if method is not None else []
+            return owner if returned and all(self.module.classes.is_self(value) for value in returned) else None
         return None
 
     # -------------------------------------------------------------- calls
