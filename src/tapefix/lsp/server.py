@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
+from pygls.protocol import default_converter
 from pygls.uris import to_fs_path
 
 from tapefix import __version__
@@ -39,11 +41,21 @@ NOTEBOOKS = types.NotebookDocumentSyncOptions(
 )
 
 
+# One for all servers of a process: it writes code for each type of message at its first use.
+_converter = cache(default_converter)
+
+
 class TapefixServer(LanguageServer):
     """One editor's server: what is open, what is known of it, and what the editor and its user want."""
 
     def __init__(self) -> None:
-        super().__init__("tapefix-lsp", __version__, notebook_document_sync=NOTEBOOKS, protocol_cls=Protocol)
+        super().__init__(
+            "tapefix-lsp",
+            __version__,
+            notebook_document_sync=NOTEBOOKS,
+            protocol_cls=Protocol,
+            converter_factory=_converter,
+        )
         self.client = Client()
         self.settings = settings.Settings()
         self.documents = Documents()
