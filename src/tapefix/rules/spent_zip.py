@@ -46,7 +46,7 @@ class SpentZip(Rule):
     code = "TPF418"
     name = "spent-zip"
     safety = "safe"
-    tokens = ("apply_gradients",)
+    tokens = ("= zip(", "return zip(")
 
     def check(self, module: Module) -> Iterator[Finding]:
         for call in module.calls:

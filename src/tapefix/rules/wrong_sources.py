@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules import _other_sources
 from tapefix.rules.base import Rule
 from tapefix.rules.partly_watched import watching_by_itself
 
@@ -61,7 +60,7 @@ class WrongSources(Rule):
             yield from self._all_variables(module, gradient)
             if gradient.tape is not None:
                 yield from self._other_model(module, gradient, gradient.tape)
-                if _other_sources.is_starved(module, gradient):
+                if module.measured is not None:
                     yield from self._other_network(module, gradient, gradient.tape)
         if module.keras >= 3:
             for tape in module.tapes.tapes:
@@ -241,7 +240,9 @@ class WrongSources(Rule):
 
     def _other_network(self, module: Module, gradient: GradientCall, tape: Tape) -> Iterator[Finding]:
         """What a run has measured: none of the sources has a part in the target."""
-        found = list(_other_sources.candidates(module, gradient, tape))
+        from tapefix.rules._other_sources import candidates, is_starved
+
+        found = list(candidates(module, gradient, tape)) if is_starved(module, gradient) else []
         if found:
             yield self.finding(
                 module,
