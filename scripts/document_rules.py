@@ -1,6 +1,6 @@
-"""Writes docs/rules.md, the overview of all rules, from the rules themselves.
+"""Writes docs/rules.md, the overview of all rules, and the rules' index, from the rules themselves.
 
-`python scripts/document_rules.py` writes it; with `--check` the exit status is 1 where it is not current.
+`python scripts/document_rules.py` writes both; with `--check` the exit status is 1 where one is not current.
 """
 
 from __future__ import annotations
@@ -13,6 +13,18 @@ from tapefix.rules import all_rules
 from tapefix.rules.base import Rule
 
 PAGE = Path(__file__).parent.parent / "docs" / "rules.md"
+INDEX = Path(__file__).parent.parent / "src" / "tapefix" / "rules" / "_index.py"
+INDEX_HEAD = """\
+\"\"\"What is to be known of each rule before it is loaded: its module, and the tokens without which it finds nothing.
+
+Made by scripts/document_rules.py.
+\"\"\"
+
+from __future__ import annotations
+
+# fmt: off
+MODULES: dict[str, str] = {
+"""
 FAMILIES = {
     "1": "Tape",
     "2": "NumPy",
@@ -63,10 +75,22 @@ def sections(rule: Rule) -> list[str]:
     return [first, "\n".join(lines)]
 
 
+def index() -> str:
+    """The text of the index: two tables by code."""
+    rules = all_rules()
+    lines = [f'    "{rule.code}": "{type(rule).__module__.rpartition(".")[2]}",' for rule in rules]
+    lines += ["}", "TOKENS: dict[str, tuple[str, ...]] = {"]
+    tokens = [f'    "{rule.code}": {rule.tokens!r},' for rule in rules]
+    lines += [line if len(line) <= 120 else f"{line}  # noqa: E501" for line in tokens]
+    return INDEX_HEAD + "\n".join([*lines, "}"]) + "\n"
+
+
 def main() -> int:
+    made = {PAGE: page(), INDEX: index()}
     if sys.argv[1:] == ["--check"]:
-        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page() else 1
-    PAGE.write_text(page(), encoding="utf-8")
+        return int(any(not file.exists() or file.read_text(encoding="utf-8") != text for file, text in made.items()))
+    for file, text in made.items():
+        file.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from tapefix.analysis.versions import keras_of_text
 from tapefix.findings import Candidate, Finding
 from tapefix.outcome import FileResult, Outcome, Proof, Verdict
 from tapefix.proof import Isolation
-from tapefix.rules import all_rules
+from tapefix.rules import all_codes, rules_for
 from tapefix.rules.base import check_all
 from tapefix.text.gate import is_tensorflow_source
 from tapefix.text.source import Source, cannot_parse
@@ -52,7 +52,7 @@ class Inspector:
         self.path = path
         self.keras: int | None = None  # of the interpreter that runs the code, once it has told
         self.module: Module | None = None  # the one that was looked at last
-        self.rules = [rule for rule in all_rules() if chosen(rule.code, options)]
+        self.codes = [code for code in all_codes() if chosen(code, options)]
         self.suppressions = Suppressions(text)
         self._options = options
 
@@ -65,7 +65,7 @@ class Inspector:
         module = self.module = Module(text, tree, measured, self._keras_version)
         # Suppressions are comments, so they are looked up in the text that they stand in.
         suppressions = self.suppressions if measured is None else Suppressions(text)
-        return [f for f in check_all(self.rules, module) if not suppressions.covers(f.code, f.span)]
+        return [f for f in check_all(rules_for(text, self.codes), module) if not suppressions.covers(f.code, f.span)]
 
     def _keras_version(self, module: Module) -> int:
         """As the running interpreter says; else 2 where it is installed, asked for, or what the text is written for."""
@@ -83,7 +83,7 @@ class Inspector:
         looked_for = None
         if options.select or options.ignore:
             # Nobody knows whether a comment for a rule that was left out is needed.
-            looked_for = {UnusedSuppression.code, *(rule.code for rule in self.rules)}
+            looked_for = {UnusedSuppression.code, *self.codes}
         found = unused_findings(self.suppressions, looked_for)
         return [Outcome(f, reason=f.advice) for f in found if chosen(f.code, options)]
 
