@@ -387,3 +387,28 @@ def test_log_of_a_scaled_action(prove: Prove) -> None:
 def test_log_of_an_action_before_it_is_scaled_is_left_alone(prove: Prove) -> None:
     result = prove(SQUASHED.format("tf.square(action / limit)"))
     assert not result.changed and not result.outcomes
+
+
+def test_a_temperature_that_ends_at_0_is_for_the_author_to_bound(prove: Prove) -> None:
+    text = dedent("""
+        import tensorflow as tf
+
+        class Sample(tf.keras.layers.Layer):
+            def build(self, shape):
+                self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
+
+            def call(self, scores, heat):
+                return tf.nn.softmax(scores * self.scale / heat, axis=-1)
+
+        sample = Sample()
+        scores = tf.constant([[1.0, 2.0, 3.0]])
+        sample(scores, heat=1.0)
+        for count in range(3):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.square(sample(scores, heat=1.0 - count / 2)))
+            gradients = tape.gradient(loss, sample.trainable_variables)
+            sample.scale.assign_sub(0.1 * gradients[0])
+    """)
+    result = prove(text)
+    assert not result.changed
+    assert any("above 0" in outcome.finding.advice for outcome in result.outcomes)

@@ -105,15 +105,17 @@ class UnguardedDivision(Rule):
         risks = [r for r in risks if not is_guarded_elsewhere(module, r) and not _names(module, r.argument) & logged]
         for group in by_function(module, risks):
             first = leader(module, group)
+            candidates = self._candidates(module, group)
             yield self.finding(
                 module,
                 first.node,
                 "The denominator can be 0: then the quotient is NaN or infinite, and its gradient with it.",
                 label="can be a division by 0",
-                candidates=self._candidates(module, group),
+                candidates=candidates,
                 notes=[(risk.node, "and here") for risk in group if risk is not first],
                 certain=False,
                 numeric=True,
+                advice="" if candidates else "Let the temperature end above 0: max(0.1, ...), say.",
             )
 
     @staticmethod
@@ -183,7 +185,23 @@ class UnguardedDivision(Rule):
         no_nan = Candidate("use divide_no_nan, which gives 0 for a division by 0", tuple(replaced))
         sums = all(risk.range.low >= 0 or _is_sum(module, risk.argument) for risk in group)
         candidates = [epsilon, no_nan] if sums else [no_nan, epsilon]
+        if any(_is_tempered(module, risk) for risk in group):
+            return []  # where the schedule should stop is for the author to say
         return [candidate for candidate in candidates if candidate.edits]
+
+
+def _is_tempered(module: Module, risk: Risk) -> bool:
+    """`softmax(scores / temperature)`, where the temperature is a number that comes from elsewhere."""
+    above = module.parent(risk.node)
+    number = risk.argument if isinstance(risk.argument, (ast.Name, ast.Attribute)) else None
+    made = module.objects.origins(number) if number is not None else []
+    computed = any(isinstance(o, (ast.Call, ast.BinOp)) and module.op(o) is not None for o in made)
+    return (
+        isinstance(above, ast.Call)
+        and module.op(above) in ("softmax", "log_softmax")
+        and number is not None
+        and not computed
+    )
 
 
 def _can_vanish(module: Module, denominator: ast.expr) -> bool:
