@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,7 +94,8 @@ class Editor:
         elif method == "window/showDocument":
             self.shown.append(params["uri"])
             result = {"success": True}
-        self._send({"id": message["id"], "result": result})
+        with suppress(ValueError):  # the editor has gone meanwhile
+            self._send({"id": message["id"], "result": result})
         with self._changed:
             self._changed.notify_all()
 
