@@ -76,3 +76,9 @@ def test_every_rule_has_a_fixture() -> None:
     with_fixtures |= {"outgrown-optimizer", "copied-line", "model-in-pipeline"}
     without = [r.name for r in all_rules() if r.safety != "advice" and r.name not in with_fixtures]
     assert without == []
+
+
+def test_tokens_do_not_depend_on_how_a_package_is_called() -> None:
+    packages = ("tf", "np", "keras", "K", "tfp")
+    bound = {rule.code for rule in RULES.values() for token in rule.tokens if token.split(".")[0].strip() in packages}
+    assert bound == set()

@@ -28,6 +28,14 @@ def items(module: Module, gradient: GradientCall) -> list[ast.expr]:
     return items
 
 
+def listed_sources(module: Module, gradient: GradientCall) -> list[ast.expr]:
+    """The single sources: of a list, also one that has a name or is kept on an object."""
+    if isinstance(gradient.sources, (ast.List, ast.Tuple)):
+        return gradient.source_items()
+    lists = [o for o in module.objects.origins(gradient.sources) if isinstance(o, (ast.List, ast.Tuple))]
+    return [item for one in lists for item in one.elts] or [gradient.sources]
+
+
 def definitions_of(module: Module, item: ast.expr) -> tuple[Def, ...]:
     return module.definitions(item) if isinstance(item, ast.Name) else ()
 

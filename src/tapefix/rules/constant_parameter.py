@@ -12,6 +12,7 @@ from tapefix.codemods.edits import Edit, ReplaceExpression, ReplaceStatement
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._containers import filled_with
 from tapefix.rules._declared_weight import candidate, declared_weights
+from tapefix.rules._tensors import listed_sources
 from tapefix.rules._weights import add_weight, as_variable, imports_for, is_filled, is_random
 from tapefix.rules.base import Rule
 
@@ -72,12 +73,12 @@ class ConstantParameter(Rule):
     code = "TPF501"
     name = "constant-parameter"
     safety = "safe"
-    tokens = (".gradient(", "def call", "tf.Module")
+    tokens = (".gradient(", "def call", "Module")
 
     def check(self, module: Module) -> Iterator[Finding]:
         seen: set[ast.AST] = set()
         for gradient in module.tapes.gradients:
-            for item in self._items(module, gradient):
+            for item in listed_sources(module, gradient):
                 yield from self._of_source(module, gradient, item, seen)
             yield from self._of_container(module, gradient, seen)
         for node in module.all(ast.Assign):
@@ -101,16 +102,6 @@ class ConstantParameter(Rule):
             )
 
     # -------------------------------------------------------------- sources of a gradient
-
-    def _items(self, module: Module, gradient: GradientCall) -> list[ast.expr]:
-        """The single sources: of a list, also one that has a name."""
-        if isinstance(gradient.sources, (ast.List, ast.Tuple)):
-            return list(gradient.sources.elts)
-        found: list[ast.expr] = []
-        for origin in module.objects.origins(gradient.sources):
-            if isinstance(origin, (ast.List, ast.Tuple)):
-                found += origin.elts
-        return found or [gradient.sources]
 
     def _of_source(
         self, module: Module, gradient: GradientCall, item: ast.expr, seen: set[ast.AST]

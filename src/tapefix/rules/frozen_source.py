@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import ReplaceExpression
 from tapefix.findings import Candidate, Finding
-from tapefix.rules._tensors import is_watched
+from tapefix.rules._tensors import is_watched, listed_sources
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class FrozenSource(Rule):
         for gradient in module.tapes.gradients:
             if gradient.tape is None or not self._is_applied(module, gradient.call):
                 continue
-            for item in _items(module, gradient.sources):
+            for item in listed_sources(module, gradient):
                 made = module.objects.origins(item)
                 frozen = self._frozen(module, made[0]) if len(made) == 1 else None
                 if frozen is None or made[0] in seen or is_watched(module, gradient.tape, item):
@@ -98,9 +98,3 @@ class FrozenSource(Rule):
             notes=[(item, "its gradient is asked for here")],
             candidates=[Candidate(f"make {name} trainable", (edit,), trains_more=True)],
         )
-
-
-def _items(module: Module, sources: ast.expr) -> list[ast.expr]:
-    """The single sources of a written list, also of one that has a name."""
-    lists = [n for n in [sources, *module.objects.origins(sources)] if isinstance(n, (ast.List, ast.Tuple))]
-    return [item for one in lists for item in one.elts] or [sources]

@@ -63,7 +63,7 @@ class Rounding(Rule):
     code = "TPF301"
     name = "rounding"
     safety = "unsafe"
-    tokens = ("round", "floor", "ceil", "rint", "//", "trunc", "np.fix")
+    tokens = ("round", "floor", "ceil", "rint", "//", "trunc", "fix(")
 
     def check(self, module: Module) -> Iterator[Finding]:
         found = []

@@ -87,26 +87,26 @@ def _rewritten(module: Module, statement: ast.Expr | ast.Assign) -> tuple[str, d
         target = statement.targets[0]
         if not (isinstance(target, ast.Subscript) and _is_dictionary(module, target.value)):
             return None
-        return _one(module, target.slice, statement.value) if len(statement.targets) == 1 else None
+        return _one(module, _held(target.value), target.slice, statement.value) if len(statement.targets) == 1 else None
     call = statement.value
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
         return None
     if ast.unparse(call.func) == "object.__setattr__" and len(call.args) == 3 and module.classes.is_self(call.args[0]):
-        return _one(module, call.args[1], call.args[2])
+        return _one(module, call.args[0], call.args[1], call.args[2])
     if call.func.attr != "update" or not _is_dictionary(module, call.func.value):
         return None
     if len(call.args) != 1 or call.keywords or not _holds_layers(module, call.args[0]):
         return None
-    own = _self(call.func.value)
+    own = module.source(_held(call.func.value))
     return f"for name, part in $parts.items():\n    setattr({own}, name, part)", {"parts": module.span(call.args[0])}
 
 
-def _one(module: Module, name: ast.expr, value: ast.expr) -> tuple[str, dict[str, Span]] | None:
+def _one(module: Module, held: ast.expr, name: ast.expr, value: ast.expr) -> tuple[str, dict[str, Span]] | None:
     if not (isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value.isidentifier()):
         return None
     if not _is_layer(module, value):
         return None
-    return f"self.{name.value} = $value", {"value": module.span(value)}
+    return f"{module.source(held)}.{name.value} = $value", {"value": module.span(value)}
 
 
 def _is_dictionary(module: Module, node: ast.expr) -> bool:
@@ -116,9 +116,9 @@ def _is_dictionary(module: Module, node: ast.expr) -> bool:
     return module.call_name(node) == "vars" and len(node.args) == 1 and module.classes.is_self(node.args[0])  # type: ignore[attr-defined]
 
 
-def _self(node: ast.expr) -> str:
-    held = node.value if isinstance(node, ast.Attribute) else node.args[0]  # type: ignore[attr-defined]
-    return ast.unparse(held)
+def _held(node: ast.expr) -> ast.expr:
+    """The object whose dictionary this is."""
+    return node.value if isinstance(node, ast.Attribute) else node.args[0]  # type: ignore[attr-defined]
 
 
 def _is_layer(module: Module, node: ast.expr) -> bool:

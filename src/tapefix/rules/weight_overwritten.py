@@ -58,7 +58,7 @@ class WeightOverwritten(Rule):
     code = "TPF507"
     name = "weight-overwritten"
     safety = "safe"
-    tokens = ("add_weight", "keras.Variable(", "Variable(")
+    tokens = ("add_weight", "Variable(")
 
     def check(self, module: Module) -> Iterator[Finding]:
         for node in module.all(ast.Assign, ast.AugAssign):
