@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,7 +95,7 @@ class Editor:
         elif method == "window/showDocument":
             self.shown.append(params["uri"])
             result = {"success": True}
-        with suppress(ValueError):  # the editor has gone meanwhile
+        with contextlib.suppress(ValueError):  # the editor has gone meanwhile
             self._send({"id": message["id"], "result": result})
         with self._changed:
             self._changed.notify_all()
@@ -245,6 +246,19 @@ def settle(condition: Callable[[], Any], seconds: float = 10) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def server_process(profile: Json, *arguments: str, **environment: str) -> tuple[subprocess.Popen[bytes], Editor]:
+    """A server in a process of its own, and an editor for it that has not said a word yet."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tapefix.lsp", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process, Editor(process.stdout, process.stdin, profile)
 
 
 def marked(mark: str) -> list[str]:

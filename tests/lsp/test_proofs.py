@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from tapefix.lsp.prover import Prover
 
 from .conftest import CONNECT
-from .editor import Editor, marked, settle
+from .editor import Editor, marked, server_process, settle
 from .profiles import EMACS, NEOVIM, PLAIN, VSCODE, in_each_editor
 from .test_actions import PROVE, UNPROVED, take, titles
 from .test_notebooks import FORWARD, IMPORTS, MODEL, NOTEBOOK, STEP, cell, open_notebook
@@ -282,15 +281,7 @@ def test_a_cell_that_a_repair_leaves_empty(editor: Editor) -> None:
 @pytest.mark.parametrize("moment", ["importing", "running"])
 def test_a_killed_server_leaves_no_process(tmp_path: Path, moment: str) -> None:
     mark = str(tmp_path / "mark")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tapefix.lsp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    editor = Editor(process.stdout, process.stdin, VSCODE)
+    process, editor = server_process(VSCODE, TAPEFIX_TEST_MARK=mark)
     editor.start()
     editor.open(URI, SLOW.replace("sleep(1.5)", "sleep(50)"))
     prove(editor)
@@ -306,15 +297,7 @@ def test_a_killed_server_leaves_no_process(tmp_path: Path, moment: str) -> None:
 
 def test_the_end_of_the_editor_is_the_end_of_the_server(tmp_path: Path) -> None:
     mark = str(tmp_path / "mark")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tapefix.lsp", "--stdio"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    editor = Editor(process.stdout, process.stdin, VSCODE)
+    process, editor = server_process(VSCODE, "--stdio", TAPEFIX_TEST_MARK=mark)
     editor.start()
     editor.open(URI, BROKEN)
     prove(editor)

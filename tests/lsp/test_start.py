@@ -14,7 +14,7 @@ import pytest
 from tapefix import __version__
 from tapefix.lsp.__main__ import main
 
-from .editor import Editor, marked
+from .editor import marked, server_process
 from .profiles import VSCODE
 from .texts import BROKEN, HERE, URI
 
@@ -42,15 +42,7 @@ def test_without_its_extra_it_says_how_to_get_it(package: str) -> None:
 def test_without_a_command_nothing_is_run(tmp_path: Path) -> None:
     """Opening, typing, hovering, asking for actions and saving start no process."""
     mark = str(tmp_path / "mark")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tapefix.lsp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "TAPEFIX_TEST_MARK": mark},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    editor = Editor(process.stdout, process.stdin, VSCODE)
+    process, editor = server_process(VSCODE, TAPEFIX_TEST_MARK=mark)
     editor.start()
     editor.open(URI, BROKEN)
     assert editor.actions(URI, HERE)
@@ -78,12 +70,8 @@ def test_a_server_that_is_ended_by_a_signal_leaves_nothing(tmp_path: Path) -> No
 
     def run(end: Callable[[subprocess.Popen[bytes]], None]) -> tuple[set[Path], int]:
         """What is in the temporary folder while a server shows a page, and how the server ends."""
-        environment = {**os.environ, "TMPDIR": str(tmp_path)}
-        command = [sys.executable, "-m", "tapefix.lsp"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            editor = Editor(process.stdout, process.stdin, VSCODE)
+        process, editor = server_process(VSCODE, TMPDIR=str(tmp_path))
+        with process:
             editor.start(options={"verify": "off"})
             editor.open((tmp_path / "train.py").as_uri(), BROKEN)
             shown = set(tmp_path.iterdir())

@@ -19,8 +19,6 @@ from tapefix.analysis.values import DERIVED, FLAT, GOOD, HELD, METHODS, PICKS, U
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
 
 class Detour:
     """One place that takes a value out of TensorFlow. `certain`: the text alone shows that a gradient is lost.
@@ -81,19 +79,11 @@ class Detours:
         """Functions under `tf.custom_gradient`, whose gradient does not depend on how their value is computed, and
         those that they hand to `numpy_function`.
         """
-        module = self.module
-        if "custom_gradient" not in module.text:
-            return set()
-        found: set[Function] = {
-            function
-            for function in module.each(ast.FunctionDef)
-            if any(module.name(d) == "tf.custom_gradient" for d in function.decorator_list)
-        }
-        for call in module.calls:
-            name = module.call_name(call)
-            inside = any(module.inside(call, function) for function in found)
-            if call.args and (name == "tf.custom_gradient" or (inside and name in WRAPPERS)):
-                found |= {o for o in self.objects.origins(call.args[0]) if isinstance(o, (ast.FunctionDef, ast.Lambda))}
+        found = set(self.training.custom_gradients)
+        for call in self.module.calls if found else ():
+            handed = call.args[:1] if self.module.call_name(call) in WRAPPERS else []
+            if handed and any(self.module.inside(call, function) for function in found):
+                found |= {o for o in self.objects.origins(handed[0]) if isinstance(o, (ast.FunctionDef, ast.Lambda))}
         return found
 
     def _is_in_named_loss(self, call: ast.Call, kind: Exit) -> bool:

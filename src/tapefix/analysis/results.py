@@ -168,13 +168,7 @@ class Results:
         pairs = [r for r in self.objects.returns.get(forward, ()) if isinstance(r, ast.Tuple) and len(r.elts) == 2]
         if not any(isinstance(p.elts[1], ast.Name) and p.elts[1].id == function.name for p in pairs):
             return False
-        decorated = any(self.module.name(d) == "tf.custom_gradient" for d in forward.decorator_list)
-        return decorated or any(
-            self.module.call_name(call) == "tf.custom_gradient"
-            and call.args
-            and self._names(call.args[0], forward, forward.name)
-            for call in self.module.calls
-        )
+        return forward in self.module.training.custom_gradients
 
     def _is_regularizer(self, owner: ast.ClassDef) -> bool:
         return any(

@@ -24,6 +24,11 @@ class GradientCall:
         self.target = target
         self.sources = sources
 
+    @property
+    def lines(self) -> range:
+        """The lines of the call: a run measures a gradient at one of them."""
+        return range(self.call.lineno, (self.call.end_lineno or self.call.lineno) + 1)
+
     def source_items(self) -> list[ast.expr]:
         """The single sources where they are written as a list, a tuple or one value."""
         return list(self.sources.elts) if isinstance(self.sources, (ast.List, ast.Tuple)) else [self.sources]

@@ -162,6 +162,22 @@ class Training:
                     found += [o for o in origins if isinstance(o, (ast.FunctionDef, ast.Lambda)) and o not in found]
         return found
 
+    @cached_property
+    def custom_gradients(self) -> set[Function]:
+        """Functions under `tf.custom_gradient`, also where it is called with them."""
+        if "custom_gradient" not in self.module.text:
+            return set()
+        found: set[Function] = {
+            function
+            for function in self.module.each(ast.FunctionDef)
+            if any(self.module.name(d) == "tf.custom_gradient" for d in function.decorator_list)
+        }
+        for call in self.module.calls:
+            if self.module.call_name(call) == "tf.custom_gradient" and call.args:
+                origins = self.objects.origins(call.args[0])
+                found |= {o for o in origins if isinstance(o, (ast.FunctionDef, ast.Lambda))}
+        return found
+
     # -------------------------------------------------------------- seeds of the flow
 
     @cached_property

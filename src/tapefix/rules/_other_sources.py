@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.names import dotted_name
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 def is_starved(module: Module, gradient: GradientCall) -> bool:
     """Has the run measured None for every source of this call?"""
     run = module.measured
-    last = gradient.call.end_lineno or gradient.call.lineno
     states = {
         source.state
         for one in (run.gradients if run is not None else ())
-        if gradient.call.lineno <= one.line <= last
+        if one.line in gradient.lines
         for source in one.sources
     }
     return states == {"none"} or _fails_at_optimizer(module, gradient)
@@ -80,7 +80,7 @@ def _run_in(module: Module, tape: Tape) -> list[str]:
                 parameters = module.objects.parameters(callee)
                 plain += [a for a, p in zip(node.args, parameters, strict=False) if _is_called(module, p)]
             for place in plain:
-                if _is_plain(place):
+                if dotted_name(place) is not None:
                     found[module.source(place)] = None
     return list(found)
 
@@ -89,9 +89,3 @@ def _is_called(module: Module, parameter: ast.arg) -> bool:
     uses = [use for d in module.reaching.bindings.get(parameter, ()) for use in d.uses]
     parents = [(use, module.parent(use)) for use in uses]
     return any(isinstance(above, ast.Call) and above.func is use for use, above in parents)
-
-
-def _is_plain(node: ast.expr) -> bool:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING
 
 from tapefix.analysis.tapes import argument
@@ -44,6 +45,17 @@ _NUMPY_RANDOM = (
 
 # What makes a plain variable, which Keras 3 does not track.
 PLAIN_VARIABLES = ("tf.Variable", "keras.backend.variable")
+# Layers with weights.
+_WEIGHTED = re.compile(
+    r"^(Dense|EinsumDense|Conv\w*|DepthwiseConv\w*|SeparableConv\w*|LocallyConnected\w*|Embedding|LSTM|GRU|SimpleRNN|RNN"
+    r"|Bidirectional|TimeDistributed|BatchNormalization|LayerNormalization|GroupNormalization|MultiHeadAttention|PReLU)$"
+)
+
+
+def makes_weighted_layer(module: Module, call: ast.AST) -> bool:
+    """Does this call make a layer of Keras that has weights?"""
+    name = module.call_name(call) or ""
+    return name.startswith("keras.layers.") and _WEIGHTED.match(name.rpartition(".")[2]) is not None
 
 
 def initial_value(node: ast.Call) -> ast.expr | None:

@@ -61,14 +61,14 @@ class Rule:
         )
 
 
+def occur(tokens: tuple[str, ...], text: str) -> bool:
+    """Is one of a rule's tokens in the text? A rule without tokens may find something in any."""
+    # One token after the other: a generator for each rule costs more than the searches.
+    return not tokens or True in [token in text for token in tokens]
+
+
 def check_all(rules: Iterable[Rule], module: Module) -> Iterator[Finding]:
     """The findings of all rules whose tokens occur in the text, in the order of the file."""
     text = module.text
-    found = [
-        finding
-        for rule in rules
-        # One token after the other: a generator for each rule costs more than the searches.
-        if not rule.tokens or True in [token in text for token in rule.tokens]
-        for finding in rule.check(module)
-    ]
+    found = [finding for rule in rules if occur(rule.tokens, text) for finding in rule.check(module)]
     yield from sorted(found, key=lambda finding: (finding.span, finding.code))

@@ -11,17 +11,11 @@ from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Delete, Edit, Insert, Move, ReplaceExpression
 from tapefix.findings import Candidate, Finding
 from tapefix.rules._trained_lists import with_more
-from tapefix.rules._weights import add_weight, imports_for
+from tapefix.rules._weights import add_weight, imports_for, makes_weighted_layer
 from tapefix.rules.base import Rule
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
-
-# Layers with weights; the others may be made anywhere.
-WEIGHTED = re.compile(
-    r"^(Dense|EinsumDense|Conv\w*|DepthwiseConv\w*|SeparableConv\w*|LocallyConnected\w*|Embedding|LSTM|GRU|SimpleRNN|RNN"
-    r"|Bidirectional|TimeDistributed|BatchNormalization|LayerNormalization|GroupNormalization|MultiHeadAttention|PReLU)$"
-)
 
 
 class CreatedInCall(Rule):
@@ -80,7 +74,7 @@ class CreatedInCall(Rule):
         has_start = self._start(owner) is not None
         for call in module.calls_in.get(forward, []):
             name = module.call_name(call) or ""
-            if name.startswith("keras.layers.") and WEIGHTED.match(name.rpartition(".")[2]):
+            if makes_weighted_layer(module, call):
                 yield self._layer(module, owner, forward, call, name.rpartition(".")[2], taken)
                 if not has_start:
                     return  # the repair writes an __init__; the others follow in a next round

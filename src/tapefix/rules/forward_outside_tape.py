@@ -94,12 +94,7 @@ class ForwardPassOutsideTape(Rule):
     def _measured(self, module: Module, tape: Tape) -> Finding | None:
         """A call before the block that keeps what it computes where only the run can follow it: `self.forward(x)`."""
         run = module.measured
-        lines = {
-            line
-            for gradient in module.tapes.gradients
-            if gradient.tape is tape
-            for line in range(gradient.call.lineno, (gradient.call.end_lineno or gradient.call.lineno) + 1)
-        }
+        lines = {line for gradient in module.tapes.gradients if gradient.tape is tape for line in gradient.lines}
         asked = [g for g in run.gradients if g.line in lines or not lines] if run is not None else []
         if run is None or not asked or any(source.state == "ok" for gradient in asked for source in gradient.sources):
             return None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tapefix.analysis.tapes import argument
 from tapefix.codemods.edits import Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
+from tapefix.rules._weights import makes_weighted_layer
 from tapefix.rules.base import Rule
-from tapefix.rules.created_in_call import WEIGHTED
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -69,8 +69,7 @@ class LayerInLambda(Rule):
     def _is_hidden(self, module: Module, call: ast.Call, function: Function) -> bool:
         """Is this a layer with weights that is made elsewhere, and called nowhere but here?"""
         made = [o for o in module.objects.origins(call.func) if isinstance(o, ast.Call)]
-        names = [module.call_name(origin) or "" for origin in made]
-        if not made or not all(n.startswith("keras.layers.") and WEIGHTED.match(n.rpartition(".")[2]) for n in names):
+        if not made or not all(makes_weighted_layer(module, origin) for origin in made):
             return False
         if any(module.inside(origin, function) for origin in made):
             return False

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tapefix.codemods.edits import AddImport, Edit, ReplaceStatement
 from tapefix.findings import Candidate, Finding, Span
+from tapefix.rules._weights import makes_weighted_layer
 from tapefix.rules.base import Rule
-from tapefix.rules.created_in_call import WEIGHTED
 
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
@@ -128,8 +128,7 @@ def _bound(module: Module, name: ast.expr) -> list[Def]:
 
 
 def _is_weighted(module: Module, value: ast.expr) -> bool:
-    names = [module.call_name(node) or "" for node in ast.walk(value) if isinstance(node, ast.Call)]
-    return any(n.startswith("keras.layers.") and WEIGHTED.match(n.rpartition(".")[2]) for n in names)
+    return any(makes_weighted_layer(module, node) for node in ast.walk(value))
 
 
 def _adds_to_self(module: Module, value: ast.expr) -> bool:

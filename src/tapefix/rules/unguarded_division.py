@@ -192,16 +192,12 @@ class UnguardedDivision(Rule):
 
 def _is_tempered(module: Module, risk: Risk) -> bool:
     """`softmax(scores / temperature)`, where the temperature is a number that comes from elsewhere."""
+    if not isinstance(risk.argument, (ast.Name, ast.Attribute)):
+        return False
+    if any(module.op(origin) is not None for origin in module.objects.origins(risk.argument)):
+        return False
     above = module.parent(risk.node)
-    number = risk.argument if isinstance(risk.argument, (ast.Name, ast.Attribute)) else None
-    made = module.objects.origins(number) if number is not None else []
-    computed = any(isinstance(o, (ast.Call, ast.BinOp)) and module.op(o) is not None for o in made)
-    return (
-        isinstance(above, ast.Call)
-        and module.op(above) in ("softmax", "log_softmax")
-        and number is not None
-        and not computed
-    )
+    return isinstance(above, ast.Call) and module.op(above) in ("softmax", "log_softmax")
 
 
 def _can_vanish(module: Module, denominator: ast.expr) -> bool:

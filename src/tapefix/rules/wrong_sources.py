@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapefix.analysis.names import dotted_name
 from tapefix.analysis.training import VARIABLE_LISTS
 from tapefix.codemods.edits import Delete, Edit, ReplaceExpression
 from tapefix.findings import Candidate, Finding
@@ -213,7 +214,7 @@ class WrongSources(Rule):
                     and module.kinds.of(node.func) == "model"
                 ):
                     called[ast.unparse(node.func)] = node.func
-        called = {text: func for text, func in called.items() if _is_plain(func)}
+        called = {text: func for text, func in called.items() if dotted_name(func) is not None}
         if len(called) != 1 or unit.text in called:
             return
         other = next(iter(called))
@@ -343,10 +344,3 @@ def _is_list_of_variables(module: Module, node: ast.expr) -> bool:
     """`net.trainable_variables`, also behind a name."""
     origins = [node] if isinstance(node, ast.Attribute) else module.objects.origins(node)
     return bool(origins) and all(isinstance(o, ast.Attribute) and o.attr in VARIABLE_LISTS for o in origins)
-
-
-def _is_plain(node: ast.expr) -> bool:
-    """A name, or attributes of one."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)
