@@ -13,6 +13,9 @@ from tapefix.rules.base import Rule
 if TYPE_CHECKING:
     from tapefix.analysis.module import Module
 
+# Names for an attribute and its value: the first two that the method does not use itself.
+_PAIRS = (("name", "part"), ("attribute", "value"), ("attribute_", "value_"))
+
 
 class UnseenAttributes(Rule):
     """Layers are put into an object past `__setattr__`, where Keras does not see them.
@@ -98,7 +101,10 @@ def _rewritten(module: Module, statement: ast.Expr | ast.Assign) -> tuple[str, d
     if len(call.args) != 1 or call.keywords or not _holds_layers(module, call.args[0]):
         return None
     own = module.source(_held(call.func.value))
-    return f"for name, part in $parts.items():\n    setattr({own}, name, part)", {"parts": module.span(call.args[0])}
+    known = module.scope(call).defs
+    name, part = next(pair for pair in _PAIRS if not known.keys() & set(pair))
+    template = f"for {name}, {part} in $parts.items():\n    setattr({own}, {name}, {part})"
+    return template, {"parts": module.span(call.args[0])}
 
 
 def _one(module: Module, held: ast.expr, name: ast.expr, value: ast.expr) -> tuple[str, dict[str, Span]] | None:
